@@ -1,0 +1,1 @@
+"""Scan, decode, embed, store: everything that writes a library. Never imports `searchengine`."""
