@@ -1,0 +1,194 @@
+"""First stage of a picture's way: walk a folder and say what one `stat` tells of each file.
+
+The walk decides what belongs to the library (suffixes, hidden names, ignore rules, links); it
+opens no picture. `diff_directory` holds what it found against what the store remembers.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pathspec import GitIgnoreSpec
+
+from indexer.records import FileState, KnownFile, Skipped
+
+IGNORE_FILE = ".searchignore"
+
+# FAT keeps mtimes to 2 s, so a file written that shortly before its stat may have been
+# written again since: git calls such an entry "racily clean" and looks at the content.
+RACY_NS = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ScanRules:
+    """What belongs to the library. `exclude` holds gitignore patterns, relative to the root."""
+
+    suffixes: frozenset[str]  # lower case, with the dot
+    exclude: tuple[str, ...] = ()
+    include_hidden: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """One folder's pictures, and what is named like a picture but is none."""
+
+    directory: str
+    files: list[FileState]
+    skipped: list[Skipped]
+
+
+@dataclass(slots=True)
+class Scan:
+    """A walk over one root. Iterate it to the end, then read `errors`.
+
+    `errors` holds (path, message) of every folder or entry that could not be read: with any of
+    them, what was not seen may still be there, so nothing may be taken for deleted.
+    """
+
+    root: str
+    rules: ScanRules
+    other_roots: Sequence[str] = ()
+    errors: list[tuple[str, str]] = field(default_factory=list)
+    entries_seen: int = 0  # anything at all, picture or not: 0 is an empty root
+
+    def __iter__(self) -> Iterator[Listing]:
+        real_roots = tuple(os.path.realpath(root) for root in (self.root, *self.other_roots))
+        visited: set[tuple[int, int]] = set()
+        rules = _IgnoreRules(self.root, self.rules)
+        pending: list[tuple[str, _IgnoreRules]] = [(self.root, rules)]
+        while pending:
+            directory, rules = pending.pop()
+            try:
+                info = os.stat(directory)
+                # a link may lead to a folder that was walked before, or to a parent of itself
+                if (info.st_dev, info.st_ino) in visited:
+                    continue
+                visited.add((info.st_dev, info.st_ino))
+                with os.scandir(directory) as iterator:
+                    entries = sorted(iterator, key=lambda entry: entry.name)
+            except OSError as error:
+                self.errors.append((directory, error.strerror or str(error)))
+                continue
+            self.entries_seen += len(entries)
+            try:
+                rules = rules.entering(directory, entries)
+            except (OSError, ValueError) as error:  # unreadable, or a pattern that is none
+                self.errors.append((os.path.join(directory, IGNORE_FILE), str(error)))
+            listing = Listing(directory, [], [])
+            folders: list[tuple[str, _IgnoreRules]] = []
+            for entry in entries:
+                if self._is_hidden(entry):
+                    continue
+                try:
+                    if entry.is_symlink() and _leads_into(entry.path, real_roots):
+                        continue  # what it points to is found under its own name
+                    if entry.is_dir():
+                        if not rules.ignores(entry.path, is_folder=True):
+                            folders.append((entry.path, rules))
+                    elif self._has_picture_suffix(entry.name) and not rules.ignores(entry.path):
+                        self._take(entry, listing)
+                except OSError as error:
+                    self.errors.append((entry.path, error.strerror or str(error)))
+            yield listing
+            pending.extend(reversed(folders))
+
+    def _take(self, entry: os.DirEntry[str], listing: Listing) -> None:
+        try:
+            info = entry.stat()
+        except FileNotFoundError:
+            if entry.is_symlink():
+                listing.skipped.append(Skipped(entry.path, "broken link", is_permanent=False))
+            return  # gone since the folder was read: the same as never seen
+        if not stat.S_ISREG(info.st_mode):
+            # a FIFO or device named .png would block whoever opens it
+            listing.skipped.append(Skipped(entry.path, "not a regular file", is_permanent=False))
+            return
+        listing.files.append(FileState(entry.path, info.st_size, info.st_mtime_ns, time.time_ns()))
+
+    def _is_hidden(self, entry: os.DirEntry[str]) -> bool:
+        return entry.name.startswith(".") and not self.rules.include_hidden
+
+    def _has_picture_suffix(self, name: str) -> bool:
+        return os.path.splitext(name)[1].lower() in self.rules.suffixes
+
+
+class _IgnoreRules:
+    """Gitignore rules in force in one folder: --exclude, and each .searchignore on the way."""
+
+    def __init__(self, root: str, rules: ScanRules) -> None:
+        self._specs: tuple[tuple[str, GitIgnoreSpec], ...] = ()
+        if rules.exclude:
+            self._specs = ((root, GitIgnoreSpec.from_lines(rules.exclude)),)
+
+    def entering(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> _IgnoreRules:
+        if not any(entry.name == IGNORE_FILE for entry in entries):
+            return self
+        text = (Path(directory) / IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
+        deeper = object.__new__(_IgnoreRules)
+        deeper._specs = (*self._specs, (directory, GitIgnoreSpec.from_lines(text.splitlines())))
+        return deeper
+
+    def ignores(self, path: str, *, is_folder: bool = False) -> bool:
+        verdict = False
+        for base, spec in self._specs:  # the deepest file that says anything decides
+            relative = os.path.relpath(path, base) + ("/" if is_folder else "")
+            include = spec.check_file(relative.encode("utf-8", "replace").decode()).include
+            if include is not None:
+                verdict = include
+        return verdict
+
+
+def _leads_into(link: str, real_roots: Sequence[str]) -> bool:
+    target = os.path.realpath(link)
+    return any(is_under(target, root) for root in real_roots)
+
+
+def is_under(path: str, folder: str) -> bool:
+    """Whether `path` is `folder` or lies below it; both absolute and normalised."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def is_unchanged(file: FileState, known: KnownFile) -> bool:
+    """Whether one `stat` is enough to know that the content is the one last read."""
+    return (
+        file.size_bytes == known.size_bytes
+        and file.mtime_ns == known.mtime_ns
+        and known.seen_at_ns - known.mtime_ns > RACY_NS
+    )
+
+
+@dataclass(slots=True)
+class DirectoryDiff:
+    """What one folder asks of the pipeline."""
+
+    to_read: list[tuple[FileState, KnownFile | None]] = field(default_factory=list)
+    unchanged: int = 0
+    still_skipped: list[str] = field(default_factory=list)  # the reasons, file by file
+    vanished: list[KnownFile] = field(default_factory=list)
+
+
+def diff_directory(
+    listing: Listing, known: Mapping[str, KnownFile], *, retry_skipped: bool
+) -> DirectoryDiff:
+    """Holds a listing against what the store remembers of that folder, by file name."""
+    diff = DirectoryDiff()
+    seen = {os.path.basename(skipped.path) for skipped in listing.skipped}
+    for file in listing.files:
+        name = os.path.basename(file.path)
+        seen.add(name)
+        before = known.get(name)
+        if before is None or not is_unchanged(file, before):
+            diff.to_read.append((file, before))
+        elif before.skip_reason is not None and not retry_skipped:
+            diff.still_skipped.append(before.skip_reason)
+        elif before.is_embedded:
+            diff.unchanged += 1
+        else:
+            diff.to_read.append((file, before))
+    diff.vanished = [before for name, before in known.items() if name not in seen]
+    return diff

@@ -1,0 +1,5 @@
+"""`python -m searchengine`."""
+
+from searchengine.cli import main
+
+main()

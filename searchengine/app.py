@@ -1,0 +1,337 @@
+"""Where real objects are built: settings -> store, encoder, engine. The Python interface."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from indexer import encoders
+from indexer.decode import PICTURE_SUFFIXES
+from indexer.errors import EncoderMismatch, UsageError
+from indexer.pipeline import (
+    LazyEncoder,
+    OnProgress,
+    PipelineOptions,
+    Target,
+    index_folders,
+)
+from indexer.records import EncoderRecord, IndexSummary
+from indexer.scan import ScanRules, is_under
+from indexer.settings import Settings, load_settings
+from indexer.store import DATABASE_NAME, Store
+from searchengine import retrieve
+from searchengine.engine import Engine, SearchResult, Sort, make_filter
+from searchengine.query import parse
+
+Announce = Callable[[str], None]
+Subject = str | Path | Image.Image
+
+
+def open_library(
+    directory: str | os.PathLike[str] | None = None,
+    *,
+    announce: Announce = lambda _: None,
+    **settings: Any,
+) -> Library:
+    """Opens a library, or a new one that the first `index` creates.
+
+    Args:
+        directory: where it lies; without it the platform's data folder.
+        announce: is told, a line each, what takes long or was decided (a download, a fallback).
+        settings: any field of `Settings`, such as ``encoder="ViT-B-32-256"``, ``top_k=20``.
+
+    Raises UsageError for a setting that is none, LibraryError for a library that can't be used.
+    """
+    return Library(load_settings(library=directory, **settings), announce)
+
+
+class Library:
+    """A photo library that can be indexed and searched. Use it as a context manager."""
+
+    def __init__(self, settings: Settings, announce: Announce = lambda _: None) -> None:
+        self.settings = settings
+        self.announce = announce
+        self._store: Store | None = None
+        self._engine: Engine | None = None
+        self._encoders: dict[str, LazyEncoder] = {}
+
+    def __enter__(self) -> Library:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+        self._store = self._engine = None
+
+    @property
+    def exists(self) -> bool:
+        return (self.settings.library / DATABASE_NAME).exists()
+
+    @property
+    def store(self) -> Store:
+        """Raises LibraryError where there is no library yet."""
+        if self._store is None:
+            self._store = Store(self.settings.library)
+        return self._store
+
+    # -- indexing
+
+    def index(
+        self,
+        *folders: str | os.PathLike[str],
+        exclude: Sequence[str] = (),
+        include_hidden: bool = False,
+        retry_skipped: bool = False,
+        dry_run: bool = False,
+        on_progress: OnProgress = lambda _: None,
+    ) -> IndexSummary:
+        """Brings the library up to date with folders; without any, with all it remembers.
+
+        Args:
+            exclude: gitignore patterns to leave out, remembered with the folder.
+            include_hidden: also files and folders whose name begins with a dot; remembered too.
+            retry_skipped: try again what could not be decoded and has not changed since.
+            dry_run: only say what would be done.
+
+        Raises UsageError for a folder that is none, LibraryLocked while another process indexes.
+        """
+        paths = [os.path.abspath(os.path.expanduser(os.fspath(folder))) for folder in folders]
+        self._check_folders(paths)
+        if self._store is None:
+            self._store = Store(self.settings.library, create=True)
+        store = self._store
+        lazy = self._encoder_for_indexing()
+        options = PipelineOptions(
+            batch_size=self.settings.batch_size,
+            workers=self.settings.worker_count,
+            max_megapixels=self.settings.max_megapixels,
+            keep_days=self.settings.keep_days,
+            retry_skipped=retry_skipped,
+            dry_run=dry_run,
+        )
+        with nullcontext() if dry_run else store.writer():
+            targets = self._targets(paths, tuple(exclude), include_hidden, dry_run=dry_run)
+            return index_folders(store, targets, lazy, options, on_progress=on_progress)
+
+    def forget(self, folder: str | os.PathLike[str]) -> int:
+        """Takes a folder out of the library; its files are not touched. Returns the pictures."""
+        path = os.path.abspath(os.path.expanduser(os.fspath(folder)))
+        with self.store.writer():
+            return self.store.forget(path)
+
+    def _check_folders(self, paths: Sequence[str]) -> None:
+        for path in paths:
+            if os.path.isdir(path):
+                continue
+            if os.path.exists(path):
+                raise UsageError(f"{path} is a file; give the folder it lies in.")
+            if not self.exists or not self.store.has_images_under(path):
+                raise UsageError(f"There is no folder {path}. Check the spelling.")
+
+    def _targets(
+        self, paths: Sequence[str], exclude: tuple[str, ...], hidden: bool, *, dry_run: bool
+    ) -> list[Target]:
+        remembered = {folder.path: folder for folder in self.store.folders()}
+        if not paths and not remembered:
+            raise UsageError("No folder is indexed yet. Run: searchengine index ~/Pictures")
+        targets = []
+        for path in [p for p in paths if not any(p != q and is_under(p, q) for q in paths)]:
+            root = next((r for r in remembered if r != path and is_under(path, r)), None)
+            rules = self._rules(exclude, hidden)
+            if root is not None and not exclude and not hidden:
+                rules = self._rules(remembered[root].exclude, remembered[root].include_hidden)
+            elif root is None and not dry_run:
+                absorbs = [r for r in remembered if r != path and is_under(r, path)]
+                self.store.remember_folder(
+                    path, exclude=exclude, include_hidden=hidden, absorbs=absorbs
+                )
+            targets.append(Target(path, rules, is_root=root is None))
+        if not paths:
+            targets = [
+                Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
+                for folder in remembered.values()
+            ]
+        return targets
+
+    def _rules(self, exclude: tuple[str, ...], include_hidden: bool) -> ScanRules:
+        return ScanRules(PICTURE_SUFFIXES, (*self.settings.exclude, *exclude), include_hidden)
+
+    # -- searching
+
+    def search(
+        self,
+        query: str = "",
+        *,
+        top_k: int | None = None,
+        under: Sequence[str] = (),
+        after: str | None = None,
+        before: str | None = None,
+        camera: str | None = None,
+        sort: Sort = "relevance",
+        min_score: float | None = None,
+        add: Sequence[str] = (),
+        subtract: Sequence[str] = (),
+    ) -> SearchResult:
+        """Pictures that show what the query says, best first.
+
+        Args:
+            query: a sentence; may be empty where `add` is given.
+            top_k: how many at most.
+            under: folders or files the answers must lie in, any of them.
+            after, before: when it was taken (EXIF, else the file's time): from `after` on, and
+                earlier than `before`; "2024", "2024-05", "2024-05-31".
+            camera: part of the camera's name.
+            sort: "relevance", or "date": the same pictures, newest first.
+            min_score: leave out cosines below it.
+            add, subtract: sentences or pictures' paths, weighted as in ``2:golden retriever``.
+
+        Raises UsageError, EncoderError, EncoderMismatch, LibraryError.
+        """
+        parsed = parse(query, add=add, subtract=subtract)
+        which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
+        return self.engine.search(
+            parsed, top_k=self._top_k(top_k), which=which, sort=sort, min_score=min_score
+        )
+
+    def similar(
+        self,
+        picture: str | os.PathLike[str] | Image.Image,
+        *,
+        top_k: int | None = None,
+        under: Sequence[str] = (),
+        after: str | None = None,
+        before: str | None = None,
+        camera: str | None = None,
+        sort: Sort = "relevance",
+        min_score: float | None = None,
+    ) -> SearchResult:
+        """Pictures like this one, which may lie outside the library; itself left out.
+
+        The arguments and errors are those of `search`.
+        """
+        if not isinstance(picture, Image.Image):
+            picture = Path(picture).expanduser()
+        which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
+        return self.engine.similar(
+            picture, top_k=self._top_k(top_k), which=which, sort=sort, min_score=min_score
+        )
+
+    def _top_k(self, top_k: int | None) -> int:
+        top_k = self.settings.top_k if top_k is None else top_k
+        if top_k < 1:
+            raise UsageError(f"--top-k is {top_k}; it must be at least 1.")
+        return top_k
+
+    # -- embeddings
+
+    def encode_text(self, text: str) -> npt.NDArray[np.float32]:
+        """Returns (D,) float32, L2-normalised."""
+        return self.encoder.get().encode_texts([text])[0]
+
+    def encode_image(
+        self, picture: str | os.PathLike[str] | Image.Image
+    ) -> npt.NDArray[np.float32]:
+        """Returns (D,) float32, L2-normalised, of a path or a Pillow picture."""
+        if not isinstance(picture, Image.Image):
+            picture = Path(picture).expanduser()
+        return retrieve.encode_picture(picture, self.encoder.get(), self.settings.max_megapixels)
+
+    def compare(self, subject: Subject, prompts: Sequence[Subject]) -> list[float]:
+        """Cosine similarity of the subject with each prompt.
+
+        A `str` is a sentence, a `Path` or a Pillow picture is a picture; any mix is fine.
+        """
+        reference = self._encode(subject)
+        return [float(self._encode(prompt) @ reference) for prompt in prompts]
+
+    def _encode(self, subject: Subject) -> npt.NDArray[np.float32]:
+        return self.encode_text(subject) if isinstance(subject, str) else self.encode_image(subject)
+
+    # -- which encoder
+
+    @property
+    def encoder(self) -> LazyEncoder:
+        """The encoder searches use: the one asked for, the library's own, or `auto`'s choice."""
+        if self.exists:
+            record = self.store.default_encoder()
+            if record is not None:
+                return self._searching_encoder(record)[1]
+        return self._encoder_for_indexing()
+
+    @property
+    def engine(self) -> Engine:
+        """Raises LibraryError without a library, EncoderMismatch for an encoder it doesn't hold."""
+        if self._engine is None:
+            default = self.store.default_encoder()
+            if default is None:
+                raise UsageError(
+                    f"The library {self.settings.library} holds no pictures yet. "
+                    "Run: searchengine index ~/Pictures"
+                )
+            record, lazy = self._searching_encoder(default)
+            self._engine = Engine(
+                self.store, record, lazy, max_megapixels=self.settings.max_megapixels
+            )
+        return self._engine
+
+    def _searching_encoder(self, default: EncoderRecord) -> tuple[EncoderRecord, LazyEncoder]:
+        if self.settings.encoder == "auto":
+            return default, self._lazy(encoders.EncoderSpec(**default.spec), default.key)
+        spec = self._named_spec()
+        key = encoders.encoder_id(spec)
+        record = next((r for r in self.store.encoders() if r.key == key), None)
+        if record is None:
+            held = ", ".join(r.key for r in self.store.encoders())
+            raise EncoderMismatch(
+                f"This library was indexed with {held}; --encoder says {self.settings.encoder}. "
+                f"Run: searchengine index --encoder {self.settings.encoder}"
+            )
+        return record, self._lazy(spec, key)
+
+    def _encoder_for_indexing(self) -> LazyEncoder:
+        if self.settings.encoder != "auto":
+            spec = self._named_spec()
+            return self._lazy(spec, encoders.encoder_id(spec))
+        default = self.store.default_encoder() if self.exists else None
+        if default is not None:  # a library remembers its encoder; auto never changes it
+            return self._lazy(encoders.EncoderSpec(**default.spec), default.key)
+        spec = encoders.choose_auto(cache_dir=self.settings.cache_dir, announce=self.announce)
+        return self._lazy(spec, encoders.encoder_id(spec))
+
+    def _named_spec(self) -> encoders.EncoderSpec:
+        return encoders.resolve(
+            self.settings.encoder,
+            checkpoint=self.settings.checkpoint,
+            precision=self.settings.precision,
+        )
+
+    def _lazy(self, spec: encoders.EncoderSpec, key: str) -> LazyEncoder:
+        if key not in self._encoders:
+            options = encoders.EncoderOptions(
+                runtime=self.settings.runtime,
+                device=self.settings.device,
+                cache_dir=self.settings.cache_dir,
+            )
+            self._encoders[key] = LazyEncoder(
+                key,
+                asdict(spec),
+                lambda: encoders.build_encoder(spec, options, announce=self.announce),
+            )
+        return self._encoders[key]

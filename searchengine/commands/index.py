@@ -1,0 +1,133 @@
+"""`searchengine index` and `forget`: what the library holds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from searchengine.commands.options import (
+    encoder_options,
+    json_option,
+    library_from,
+    library_option,
+)
+
+if TYPE_CHECKING:
+    from indexer.records import IndexSummary
+
+
+@click.command()
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...")
+@library_option
+@click.option(
+    "--exclude",
+    multiple=True,
+    metavar="GLOB",
+    help="Leave out what matches (gitignore's syntax); repeatable, remembered.",
+)
+@click.option("--hidden", is_flag=True, help="Also names that begin with a dot; remembered.")
+@click.option("--retry-skipped", is_flag=True, help="Try again what could not be decoded.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.option("--strict", is_flag=True, help="Exit with 1 if a file was skipped.")
+@encoder_options
+@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures encoded together (32).")
+@click.option("--workers", type=click.IntRange(min=0), help="Decoding threads (one a core).")
+@click.option("--max-megapixels", type=float, help="Skip larger pictures (200).")
+@json_option
+@click.option("-q", "--quiet", is_flag=True, help="No progress.")
+def index(
+    folders: tuple[str, ...],
+    library: Path | None,
+    exclude: tuple[str, ...],
+    hidden: bool,
+    retry_skipped: bool,
+    dry_run: bool,
+    strict: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> int:
+    """Bring the library up to date with FOLDERs, or with all it remembers.
+
+    Run it again at any time: unchanged files cost nothing, moved ones neither. A folder may hold
+    a .searchignore file in gitignore's syntax.
+    """
+    from searchengine.commands.progress import show_progress
+
+    with library_from(library, **settings) as opened, show_progress(quiet=quiet) as on_progress:
+        summary = opened.index(
+            *folders,
+            exclude=exclude,
+            include_hidden=hidden,
+            retry_skipped=retry_skipped,
+            dry_run=dry_run,
+            on_progress=on_progress,
+        )
+    if as_json:
+        click.echo(json.dumps(_as_json(summary, dry_run=dry_run)))
+    else:
+        _print(summary, dry_run=dry_run)
+    for note in summary.notes:
+        click.echo(f"Note: {note}", err=True)
+    if summary.interrupted:
+        click.echo(
+            "Interrupted. What is indexed stays; the same command goes on from here.", err=True
+        )
+        return 130
+    return 1 if strict and (summary.skipped or summary.notes) else 0
+
+
+def _as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
+    return {
+        "dry_run": dry_run,
+        "new": summary.new,
+        "changed": summary.changed,
+        "moved": summary.moved,
+        "removed": summary.removed,
+        "unchanged": summary.unchanged,
+        "encoded": summary.encoded,
+        "reused": summary.reused,
+        "skipped": dict(summary.skipped),
+        "notes": summary.notes,
+        "seconds": round(summary.seconds, 3),
+        "pictures_per_second": round(summary.pictures_per_second, 2),
+        "interrupted": summary.interrupted,
+    }
+
+
+def _print(summary: IndexSummary, *, dry_run: bool) -> None:
+    counted = {
+        "new": summary.new,
+        "changed": summary.changed,
+        "moved": summary.moved,
+        "removed": summary.removed,
+        "unchanged": summary.unchanged,
+        "skipped": summary.skipped.total(),
+    }
+    told = [f"{count:,} {name}" for name, count in counted.items() if count] or ["no pictures"]
+    click.echo(("Would be: " if dry_run else "") + ", ".join(told))
+    for reason, count in summary.skipped.most_common():
+        click.echo(f"  skipped {count:,}: {reason}")
+    if summary.encoded:
+        rate = summary.encoded / summary.seconds
+        click.echo(f"{summary.encoded:,} encoded in {summary.seconds:.1f} s, {rate:.1f} pictures/s")
+    elif not dry_run:
+        click.echo(f"nothing to encode, {summary.seconds:.1f} s")
+
+
+@click.command()
+@click.argument("folder")
+@library_option
+@json_option
+def forget(folder: str, library: Path | None, as_json: bool) -> int:
+    """Take FOLDER and all below it out of the library. No file is touched."""
+    with library_from(library) as opened:
+        gone = opened.forget(folder)
+    if as_json:
+        click.echo(json.dumps({"forgotten": gone}))
+    else:
+        click.echo(f"{gone:,} pictures forgotten.")
+    return 0 if gone else 1

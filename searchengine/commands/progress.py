@@ -1,0 +1,113 @@
+"""Progress on stderr: a bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from indexer.pipeline import OnProgress, Progress
+
+LINE_EVERY_S = 5.0
+
+
+@contextmanager
+def show_progress(*, quiet: bool) -> Iterator[OnProgress]:
+    """Gives the callback that `Library.index` reports to."""
+    if quiet:
+        yield lambda _: None
+    elif sys.stderr.isatty():
+        with _bar() as on_progress:
+            yield on_progress
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar() -> Iterator[OnProgress]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[skipped]}"),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("Scanning", total=None, rate="", skipped="")
+        phase = "scan"
+        rate = _Rate()
+
+        def on_progress(progress: Progress) -> None:
+            nonlocal phase
+            if progress.phase != phase:
+                phase = progress.phase
+                names = {"embed": "Indexing", "finish": "Saving"}
+                bar.reset(task, total=progress.total, description=names[phase])
+            bar.update(
+                task,
+                completed=progress.done,
+                total=progress.total,
+                rate=rate(progress) if phase == "embed" else "",
+                skipped=f"{progress.skipped:,} skipped" if progress.skipped else "",
+            )
+
+        yield on_progress
+
+
+def _lines() -> OnProgress:
+    rate = _Rate()
+    last_line = time.monotonic()
+
+    def on_progress(progress: Progress) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        pictures_per_second = rate(progress)
+        if now - last_line < LINE_EVERY_S:
+            return
+        last_line = now
+        if progress.phase == "scan":
+            click.echo(f"scanned {progress.done:,} pictures", err=True)
+        elif progress.phase == "embed" and progress.total:
+            skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
+            left = rate.seconds_left(progress)
+            click.echo(
+                f"{progress.done:,} of {progress.total:,}, {pictures_per_second}, "
+                f"about {left:,.0f} s left{skipped}",
+                err=True,
+            )
+
+    return on_progress
+
+
+class _Rate:
+    """Pictures per second since the embedding began."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started: float | None = None
+
+    def __call__(self, progress: Progress) -> str:
+        if progress.phase != "embed":
+            return ""
+        if self._started is None:
+            self._started = self._clock()
+        return f"{self._per_second(progress):.1f} pictures/s"
+
+    def seconds_left(self, progress: Progress) -> float:
+        rate = self._per_second(progress)
+        return ((progress.total or 0) - progress.done) / rate if rate else 0.0
+
+    def _per_second(self, progress: Progress) -> float:
+        seconds = self._clock() - (self._started or self._clock())
+        return progress.done / seconds if seconds > 0 else 0.0

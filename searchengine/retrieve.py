@@ -1,0 +1,106 @@
+"""A query's middle stages: embed it, search the vectors, fetch what the hits are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from sqlalchemy.engine import Connection
+
+from indexer import lookup
+from indexer.decode import content_hash, decode, read_file, upright_rgb
+from indexer.encoder import Encoder
+from indexer.errors import UsageError
+from indexer.metadata import read_info
+from indexer.records import EncoderRecord, Filter, ImageRecord, Skipped
+from indexer.vectors import VectorIndex
+from searchengine.query import Term
+
+Vector = npt.NDArray[np.float32]
+
+
+def load_picture(
+    subject: Path | Image.Image, encoder: Encoder, max_megapixels: float
+) -> Image.Image:
+    """An upright RGB picture from a path or from a Pillow picture. Raises UsageError."""
+    if isinstance(subject, Image.Image):
+        orientation = read_info(subject).orientation
+        return upright_rgb(subject.copy(), orientation=orientation, target_px=encoder.image_size_px)
+    path = str(subject)
+    data = read_file(path)
+    if isinstance(data, Skipped):
+        raise UsageError(f"The picture {path} cannot be used: {data}")
+    decoded = decode(
+        path,
+        data,
+        sha256=content_hash(data),
+        target_px=encoder.image_size_px,
+        max_megapixels=max_megapixels,
+    )
+    if isinstance(decoded, Skipped):
+        raise UsageError(f"The picture {path} cannot be used: {decoded}")
+    return decoded.image
+
+
+def encode_picture(subject: Path | Image.Image, encoder: Encoder, max_megapixels: float) -> Vector:
+    """Returns (D,) float32, L2-normalised. Raises UsageError, EncoderError."""
+    return encoder.encode_images([load_picture(subject, encoder, max_megapixels)])[0]
+
+
+def embed_terms(terms: Iterable[Term], encoder: Encoder, max_megapixels: float) -> Vector:
+    """The weighted sum of the terms' embeddings, (D,), L2-normalised.
+
+    Raises UsageError where the terms cancel each other out.
+    """
+    total = np.zeros(encoder.dimension, np.float32)
+    for term in terms:
+        if isinstance(term.subject, str):
+            embedding = encoder.encode_texts([term.subject])[0]
+        else:
+            embedding = encode_picture(term.subject, encoder, max_megapixels)
+        total += term.weight * embedding
+    length = float(np.linalg.norm(total))
+    if length < 1e-6:
+        raise UsageError("What is subtracted cancels out what is searched for; nothing is left.")
+    return total / length
+
+
+def stored_embedding(
+    connection: Connection, path: Path, encoder: EncoderRecord
+) -> tuple[ImageRecord, Vector] | None:
+    """The embedding of a picture of the library, if the file is still the one indexed."""
+    try:
+        info = os.stat(path)
+    except OSError:
+        return None
+    record = lookup.image_at(connection, os.path.abspath(path))
+    if record is None or (info.st_size, info.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
+        return None
+    embedding = lookup.embedding_of(connection, record.content_id, encoder)
+    return None if embedding is None else (record, embedding)
+
+
+def nearest(
+    connection: Connection,
+    index: VectorIndex,
+    query: Vector,
+    *,
+    top_k: int,
+    which: Filter,
+    leave_out: str | None = None,
+) -> list[tuple[ImageRecord, float]]:
+    """The `top_k` files nearest to the query among those that pass the filter, best first.
+
+    `leave_out` is the path of a file that may not answer (the picture searched by).
+    """
+    allowed = None if which.is_empty else lookup.contents_matching(connection, which)
+    # one content more: the picture that is left out would take a place otherwise
+    ids, scores = index.search(query, top_k=top_k + bool(leave_out), allowed=allowed)
+    score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
+    records = lookup.images_of(connection, ids.tolist(), which)
+    found = [(record, score_of[record.content_id]) for record in records]
+    return [(record, score) for record, score in found if record.path != leave_out][:top_k]
