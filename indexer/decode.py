@@ -18,7 +18,7 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from indexer.metadata import read_info
+from indexer.metadata import read_info, read_orientation
 from indexer.records import Decoded, PictureInfo, Skipped
 
 # Pillow refuses pictures above 178 megapixels, less than a present-day phone takes; `decode`
@@ -111,8 +111,7 @@ def decode(
             if too_large:
                 return too_large
             info = read_info(picture)
-            image = upright_rgb(picture, orientation=info.orientation, target_px=target_px)
-            return Decoded(sha256, info, image)
+            return Decoded(sha256, info, upright_rgb(picture, target_px=target_px))
     except UnidentifiedImageError:
         return Skipped(path, "not a picture", _what_it_seems(data))
     except DECODER_ERRORS as error:
@@ -121,8 +120,8 @@ def decode(
         return Skipped(path, "damaged", f"{type(error).__name__}: {error}"[:200])
 
 
-def upright_rgb(picture: Image.Image, *, orientation: int, target_px: int) -> Image.Image:
-    """Any Pillow picture -> RGB, EXIF orientation (1..8) applied, reduced towards `target_px`.
+def upright_rgb(picture: Image.Image, *, target_px: int) -> Image.Image:
+    """Any Pillow picture -> RGB, EXIF orientation applied, reduced towards `target_px`.
 
     Colours: CMYK, LAB and wide-gamut RGB go through their ICC profile to sRGB, 16-bit and float
     samples are scaled, transparency lies over a neutral grey.
@@ -131,7 +130,8 @@ def upright_rgb(picture: Image.Image, *, orientation: int, target_px: int) -> Im
     picture.draft(None, (target_px, target_px))
     profile = picture.info.get("icc_profile")
     picture.load()
-    turn = _TURNS.get(orientation)
+    # asked after load: Pillow turns TIFF, and libheif HEIF, by themselves
+    turn = _TURNS.get(read_orientation(picture))
     upright = picture.transpose(turn) if turn is not None else picture
     if upright.mode in ("P", "PA"):
         has_alpha = upright.mode == "PA" or "transparency" in picture.info
@@ -217,8 +217,7 @@ def _decode_raw(
         is_turned = raw.sizes.flip in (5, 6)
         sides = (raw.sizes.width, raw.sizes.height)
     info = _raw_info(data, sides[::-1] if is_turned else sides)
-    image = upright_rgb(Image.fromarray(pixels), orientation=1, target_px=target_px)
-    return Decoded(sha256, info, image)
+    return Decoded(sha256, info, upright_rgb(Image.fromarray(pixels), target_px=target_px))
 
 
 def _raw_info(data: bytes, upright_size: tuple[int, int]) -> PictureInfo:

@@ -170,7 +170,7 @@ def counts(connection: Connection) -> LibraryCounts:
     orphans = connection.scalar(
         sa.select(sa.func.count()).where(contents_table.c.orphaned_at.is_not(None))
     )
-    return LibraryCounts(pictures, contents, dict(skipped.tuples().all()), orphans or 0)
+    return LibraryCounts(pictures, contents, {row[0]: row[1] for row in skipped}, orphans or 0)
 
 
 def embedded_pictures(connection: Connection, encoder: EncoderRecord) -> int:

@@ -27,10 +27,8 @@ def read_info(picture: Image.Image) -> PictureInfo:
     """
     width_px, height_px = picture.size
     exif, details, gps = _directories(picture)
-    orientation = exif.get(ExifTags.Base.Orientation, 1)
-    if not isinstance(orientation, int) or not 1 <= orientation <= 8:
-        orientation = 1
-    if orientation in _TURNED:
+    orientation = _orientation(exif)
+    if orientation in _TURNED and picture.format != "TIFF":  # Pillow tells a TIFF's size upright
         width_px, height_px = height_px, width_px
     latitude, longitude = _position(gps)
     offset = _text(details.get(ExifTags.Base.OffsetTimeOriginal))
@@ -50,6 +48,16 @@ def read_info(picture: Image.Image) -> PictureInfo:
         latitude=latitude,
         longitude=longitude,
     )
+
+
+def read_orientation(picture: Image.Image) -> int:
+    """What is left to be done to make the loaded picture upright: EXIF's 1 (nothing) to 8."""
+    return _orientation(_directories(picture)[0])
+
+
+def _orientation(exif: Fields) -> int:
+    value = exif.get(ExifTags.Base.Orientation, 1)
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _directories(picture: Image.Image) -> tuple[Fields, Fields, Fields]:

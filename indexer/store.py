@@ -266,15 +266,12 @@ class Store:
                     insert(contents_table).on_conflict_do_nothing(),
                     [{"sha256": item.sha256, **asdict(item.info)} for item in fresh if item.info],
                 )
-            ids = dict(
-                connection.execute(
-                    sa.select(contents_table.c.sha256, contents_table.c.id).where(
-                        contents_table.c.sha256.in_([item.sha256 for item in batch])
-                    )
+            known = connection.execute(
+                sa.select(contents_table.c.sha256, contents_table.c.id).where(
+                    contents_table.c.sha256.in_([item.sha256 for item in batch])
                 )
-                .tuples()
-                .all()
             )
+            ids = {row.sha256: row.id for row in known}
             vectors = [
                 {
                     "content_id": ids[item.sha256],

@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import warnings
 from types import FrameType
 
 import click
@@ -61,6 +62,7 @@ def cli() -> None:
 def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _interrupt)
+    warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is counted
     # a name that is not UTF-8 is printed as the bytes it is made of
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]

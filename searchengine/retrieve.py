@@ -15,7 +15,6 @@ from indexer import lookup
 from indexer.decode import content_hash, decode, read_file, upright_rgb
 from indexer.encoder import Encoder
 from indexer.errors import UsageError
-from indexer.metadata import read_info
 from indexer.records import EncoderRecord, Filter, ImageRecord, Skipped
 from indexer.vectors import VectorIndex
 from searchengine.query import Term
@@ -28,8 +27,7 @@ def load_picture(
 ) -> Image.Image:
     """An upright RGB picture from a path or from a Pillow picture. Raises UsageError."""
     if isinstance(subject, Image.Image):
-        orientation = read_info(subject).orientation
-        return upright_rgb(subject.copy(), orientation=orientation, target_px=encoder.image_size_px)
+        return upright_rgb(subject.copy(), target_px=encoder.image_size_px)
     path = str(subject)
     data = read_file(path)
     if isinstance(data, Skipped):
@@ -103,4 +101,5 @@ def nearest(
     score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
     records = lookup.images_of(connection, ids.tolist(), which)
     found = [(record, score_of[record.content_id]) for record in records]
+    found.sort(key=lambda item: (-item[1], item[0].path))  # equal scores: the same order each time
     return [(record, score) for record, score in found if record.path != leave_out][:top_k]

@@ -1,0 +1,84 @@
+"""`searchengine demo`: real photographs, a temporary library, four searches."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from indexer.errors import SearchEngineError
+from searchengine.commands.options import json_option
+
+# photographs that lie inside scikit-image's wheel, and what to ask of them
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "page.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+QUERIES = ("a cat", "a cup of coffee", "a woman in a space suit", "a motorcycle in a garage")
+
+
+@click.command()
+@json_option
+def demo(as_json: bool) -> int:
+    """Index a few photographs into a temporary library and search them. Nothing is downloaded."""
+    from searchengine.app import open_library
+
+    folder = _photographs_folder()
+    with tempfile.TemporaryDirectory(prefix="searchengine-demo-") as temporary:
+        pictures = Path(temporary) / "pictures"
+        pictures.mkdir()
+        for name in PHOTOGRAPHS:
+            if (folder / name).exists():
+                (pictures / name).write_bytes((folder / name).read_bytes())
+        started = time.perf_counter()
+        with open_library(Path(temporary) / "library", encoder="starter") as library:
+            summary = library.index(pictures)
+            if not as_json:
+                click.echo(
+                    f"Indexed {summary.new} photographs with the `starter` encoder in "
+                    f"{summary.seconds:.1f} s (they lie in {folder})."
+                )
+            answers: list[dict[str, Any]] = []
+            for query in QUERIES:
+                result = library.search(query, top_k=3)
+                answers.append(result.as_json())
+                if not as_json:
+                    click.echo(f'\nsearchengine search "{query}"')
+                    for hit in result.hits:
+                        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {Path(hit.path).name}")
+            seconds = time.perf_counter() - started
+    if as_json:
+        click.echo(json.dumps({"indexed": summary.new, "answers": answers, "seconds": seconds}))
+    else:
+        click.echo(
+            f"\nThat took {seconds:.1f} s. Your own pictures: searchengine index ~/Pictures\n"
+            "`starter` is small and ships with the program; better encoders: searchengine models"
+        )
+    return 0
+
+
+def _photographs_folder() -> Path:
+    spec = importlib.util.find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise SearchEngineError(
+            "The demo's photographs come with scikit-image, which is not installed. "
+            "Run: pip install 'searchengine[demo]'"
+        )
+    return Path(spec.origin).parent / "data"

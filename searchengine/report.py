@@ -1,0 +1,138 @@
+"""What a library holds and what is wrong with it, as one record. `searchengine status` prints it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from indexer import lookup
+from indexer.index_file import index_path, index_state
+from indexer.records import EncoderRecord
+from indexer.schema import SCHEMA_VERSION
+from indexer.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class FolderStatus:
+    path: str
+    pictures: int
+    last_scan_at: str | None  # ISO 8601, UTC
+    note: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EncoderStatus:
+    key: str
+    is_default: bool
+    pictures: int  # files with an embedding
+    dimension: int
+    index: str  # ready, behind, missing or damaged
+    index_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    what: str
+    mend: str
+
+
+@dataclass(frozen=True, slots=True)
+class LibraryStatus:
+    directory: str
+    format_version: int
+    pictures: int
+    contents: int
+    skipped: dict[str, int]  # reason -> files
+    kept_orphans: int
+    folders: list[FolderStatus]
+    encoders: list[EncoderStatus]
+    database_bytes: int
+    problems: list[Problem]
+
+
+def library_status(store: Store) -> LibraryStatus:
+    """Raises LibraryError where the library can't be read."""
+    default = store.default_encoder()
+    folders = store.folders()
+    records = store.encoders()
+    with store.reading() as connection:
+        counts = lookup.counts(connection)
+        encoders = [
+            EncoderStatus(
+                record.key,
+                default is not None and record.id == default.id,
+                lookup.embedded_pictures(connection, record),
+                record.dimension,
+                index_state(store, connection, record),
+                _size(index_path(store.directory, record)),
+            )
+            for record in records
+        ]
+        folder_states = [
+            FolderStatus(
+                folder.path,
+                lookup.pictures_under(connection, folder.path),
+                folder.last_scan_at,
+                folder.last_scan_note,
+            )
+            for folder in folders
+        ]
+    return LibraryStatus(
+        directory=str(store.directory),
+        format_version=SCHEMA_VERSION,
+        pictures=counts.pictures,
+        contents=counts.contents,
+        skipped=counts.skipped,
+        kept_orphans=counts.kept_orphans,
+        folders=folder_states,
+        encoders=encoders,
+        database_bytes=sum(_size(path) for path in _database_files(store.path)),
+        problems=_problems(counts, folder_states, encoders, default),
+    )
+
+
+def _problems(
+    counts: lookup.LibraryCounts,
+    folders: list[FolderStatus],
+    encoders: list[EncoderStatus],
+    default: EncoderRecord | None,
+) -> list[Problem]:
+    problems = []
+    for folder in folders:
+        if folder.note:
+            problems.append(
+                Problem(
+                    f"{folder.path}: {folder.note}",
+                    "Mount its drive or mend its permissions, then: searchengine index. "
+                    f"If it is gone for good: searchengine forget {folder.path}",
+                )
+            )
+    for encoder in encoders:
+        if encoder.index == "damaged":
+            problems.append(
+                Problem(f"The search index of {encoder.key} is damaged", "searchengine index")
+            )
+        elif encoder.index in ("missing", "behind") and encoder.pictures:
+            problems.append(
+                Problem(
+                    f"The search index of {encoder.key} is {encoder.index}: an indexing run was "
+                    "cut off. Searches are complete but slower",
+                    "searchengine index",
+                )
+            )
+        if default is not None and encoder.is_default and encoder.pictures < counts.pictures:
+            lacking = counts.pictures - encoder.pictures
+            problems.append(
+                Problem(
+                    f"{lacking:,} pictures have no {encoder.key} embedding", "searchengine index"
+                )
+            )
+    return problems
+
+
+def _database_files(path: Path) -> list[Path]:
+    return [path, path.with_name(path.name + "-wal")]
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

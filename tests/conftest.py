@@ -1,0 +1,121 @@
+"""What tests share: pictures made on the spot, a library with a fake encoder, the command line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes import COLOURS, ColourEncoder
+from PIL import Image
+
+from indexer.decode import PICTURE_SUFFIXES
+from indexer.pipeline import LazyEncoder, PipelineOptions, Target, index_folders
+from indexer.records import Filter, IndexSummary
+from indexer.scan import ScanRules
+from indexer.store import Store
+from searchengine.engine import Engine
+from searchengine.query import Query, Term
+
+LONG_AGO_NS = 1_600_000_000_000_000_000  # old enough that one stat settles a file
+
+
+def make_picture(path: Path, colour: str = "red", size: tuple[int, int] = (24, 16)) -> Path:
+    """A picture of one colour, with an old mtime."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, COLOURS.get(colour, colour)).save(path)
+    os.utime(path, ns=(LONG_AGO_NS, LONG_AGO_NS))
+    return path
+
+
+@dataclass
+class FakeLibrary:
+    """A store, a fake encoder and one root, indexed and searched without the command line."""
+
+    directory: Path
+    root: Path
+    encoder: ColourEncoder = field(default_factory=ColourEncoder)
+    rules: ScanRules = field(default_factory=lambda: ScanRules(PICTURE_SUFFIXES))
+
+    def __post_init__(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.store = Store(self.directory, create=True)
+
+    def index(self, *roots: Path, rules: ScanRules | None = None, **options: Any) -> IndexSummary:
+        chosen = PipelineOptions(
+            **{"batch_size": 4, "workers": 2, "max_megapixels": 50.0, "keep_days": 30, **options}
+        )
+        targets = [Target(str(root), rules or self.rules) for root in roots or (self.root,)]
+        for target in targets:
+            self.store.remember_folder(target.path, exclude=(), include_hidden=False, absorbs=())
+        with self.store.writer():
+            return index_folders(self.store, targets, self.lazy, chosen)
+
+    @property
+    def lazy(self) -> LazyEncoder:
+        return LazyEncoder(self.encoder.id, {"name": "colour"}, lambda: self.encoder)
+
+    @property
+    def engine(self) -> Engine:
+        record = self.store.default_encoder()
+        assert record is not None
+        return Engine(self.store, record, self.lazy, max_megapixels=50.0)
+
+    def scores(self, text: str) -> dict[str, float]:
+        """The score of every picture, by its path below the root."""
+        result = self.engine.search(Query(text, (Term(text),)), top_k=1000, which=Filter())
+        return {os.path.relpath(hit.path, self.root): round(hit.score, 4) for hit in result.hits}
+
+    def found(self, text: str = "red", *, top_k: int = 1000, **filters: Any) -> list[str]:
+        """Paths below the root, best first."""
+        if self.store.default_encoder() is None:
+            return []
+        query = Query(text, (Term(text),))
+        result = self.engine.search(query, top_k=top_k, which=Filter(**filters))
+        return [os.path.relpath(hit.path, self.root) for hit in result.hits]
+
+
+@pytest.fixture
+def library(tmp_path: Path) -> Iterator[FakeLibrary]:
+    opened = FakeLibrary(tmp_path / "library", tmp_path / "pictures")
+    yield opened
+    opened.store.close()
+
+
+RunCommand = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> RunCommand:
+    """Runs the real command line in a process of its own, with a library in `tmp_path`."""
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {
+        **{k: v for k, v in os.environ.items() if not k.startswith("SEARCHENGINE_")},
+        "SEARCHENGINE_LIBRARY": str(tmp_path / "library"),
+        "SEARCHENGINE_ENCODER": "starter",
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+        "XDG_CACHE_HOME": str(home / "cache"),
+        "HF_HUB_OFFLINE": "1",
+    }
+
+    def run(*arguments: str | Path, **extra: Any) -> subprocess.CompletedProcess[str]:
+        changes = extra.pop("environment", {})
+        done = subprocess.run(
+            [sys.executable, "-m", "searchengine", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env={**environment, **changes},
+            timeout=100,
+            **{"errors": "surrogateescape", **extra},
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return done
+
+    return run
