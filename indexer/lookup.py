@@ -91,9 +91,9 @@ def _conditions(which: Filter) -> list[sa.ColumnElement[bool]]:
             )
         conditions.append(sa.or_(*any_of))
     if which.after:
-        conditions.append(_SHOWN_AT >= which.after)
+        conditions.append(which.after <= _SHOWN_AT)
     if which.before:
-        conditions.append(_SHOWN_AT < which.before)
+        conditions.append(which.before > _SHOWN_AT)
     if which.camera:
         conditions.append(contents_table.c.camera.icontains(which.camera, autoescape=True))
     return conditions

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -74,7 +74,7 @@ class PipelineOptions:
 class LazyEncoder:
     """An encoder that is built when the first picture needs it: a rescan needs no model."""
 
-    def __init__(self, key: str, spec: dict[str, str | None], build: Callable[[], Encoder]) -> None:
+    def __init__(self, key: str, spec: dict[str, Any], build: Callable[[], Encoder]) -> None:
         self.key = key
         self.spec = spec
         self._build = build

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -162,7 +163,7 @@ class EncoderRecord:
 
     id: int
     key: str  # Encoder.id
-    spec: dict[str, str | None]
+    spec: dict[str, Any]
     dimension: int
     index_generation: int | None
     index_sha256: bytes | None

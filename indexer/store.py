@@ -218,7 +218,7 @@ class Store:
             return EncoderRecord(*row) if row else None
 
     def remember_encoder(
-        self, key: str, spec: Mapping[str, str | None], dimension: int
+        self, key: str, spec: Mapping[str, Any], dimension: int
     ) -> EncoderRecord:
         """Adds an encoder; the first one becomes the library's default."""
         with self.transaction(counts=False) as connection:

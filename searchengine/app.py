@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any
 
@@ -114,10 +115,7 @@ class Library:
         """
         paths = [os.path.abspath(os.path.expanduser(os.fspath(folder))) for folder in folders]
         self._check_folders(paths)
-        if self._store is None:
-            self._store = Store(self.settings.library, create=True)
-        store = self._store
-        lazy = self._encoder_for_indexing()
+        encoder = self._encoder_for_indexing()  # a wrong name must not leave an empty library
         options = PipelineOptions(
             batch_size=self.settings.batch_size,
             workers=self.settings.worker_count,
@@ -126,9 +124,20 @@ class Library:
             retry_skipped=retry_skipped,
             dry_run=dry_run,
         )
-        with nullcontext() if dry_run else store.writer():
-            targets = self._targets(paths, tuple(exclude), include_hidden, dry_run=dry_run)
-            return index_folders(store, targets, lazy, options, on_progress=on_progress)
+        with ExitStack() as stack:
+            if dry_run and not self.exists:
+                # a dry run leaves nothing behind, not even an empty library
+                passing = stack.enter_context(TemporaryDirectory(prefix="searchengine-dry-run-"))
+                store = Store(Path(passing), create=True)
+                stack.callback(store.close)
+            elif not self.exists:
+                store = self._store = Store(self.settings.library, create=True)
+            else:
+                store = self.store
+            if not dry_run:
+                stack.enter_context(store.writer())
+            targets = self._targets(store, paths, tuple(exclude), include_hidden, dry_run=dry_run)
+            return index_folders(store, targets, encoder, options, on_progress=on_progress)
 
     def forget(self, folder: str | os.PathLike[str]) -> int:
         """Takes a folder out of the library; its files are not touched. Returns the pictures."""
@@ -137,6 +146,8 @@ class Library:
             return self.store.forget(path)
 
     def _check_folders(self, paths: Sequence[str]) -> None:
+        if not paths and not (self.exists and self.store.folders()):
+            raise UsageError("No folder is indexed yet. Run: searchengine index ~/Pictures")
         for path in paths:
             if os.path.isdir(path):
                 continue
@@ -146,29 +157,29 @@ class Library:
                 raise UsageError(f"There is no folder {path}. Check the spelling.")
 
     def _targets(
-        self, paths: Sequence[str], exclude: tuple[str, ...], hidden: bool, *, dry_run: bool
+        self,
+        store: Store,
+        paths: Sequence[str],
+        exclude: tuple[str, ...],
+        hidden: bool,
+        *,
+        dry_run: bool,
     ) -> list[Target]:
-        remembered = {folder.path: folder for folder in self.store.folders()}
-        if not paths and not remembered:
-            raise UsageError("No folder is indexed yet. Run: searchengine index ~/Pictures")
+        remembered = {folder.path: folder for folder in store.folders()}
         targets = []
         for path in [p for p in paths if not any(p != q and is_under(p, q) for q in paths)]:
-            root = next((r for r in remembered if r != path and is_under(path, r)), None)
+            root = next((r for r in remembered if is_under(path, r)), None)
             rules = self._rules(exclude, hidden)
             if root is not None and not exclude and not hidden:
                 rules = self._rules(remembered[root].exclude, remembered[root].include_hidden)
-            elif root is None and not dry_run:
+            elif root in (None, path) and not dry_run:
                 absorbs = [r for r in remembered if r != path and is_under(r, path)]
-                self.store.remember_folder(
-                    path, exclude=exclude, include_hidden=hidden, absorbs=absorbs
-                )
-            targets.append(Target(path, rules, is_root=root is None))
-        if not paths:
-            targets = [
-                Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
-                for folder in remembered.values()
-            ]
-        return targets
+                store.remember_folder(path, exclude=exclude, include_hidden=hidden, absorbs=absorbs)
+            targets.append(Target(path, rules, is_root=root in (None, path)))
+        return targets or [
+            Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
+            for folder in remembered.values()
+        ]
 
     def _rules(self, exclude: tuple[str, ...], include_hidden: bool) -> ScanRules:
         return ScanRules(PICTURE_SUFFIXES, (*self.settings.exclude, *exclude), include_hidden)
@@ -206,9 +217,10 @@ class Library:
         """
         parsed = parse(query, add=add, subtract=subtract)
         which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
-        return self.engine.search(
-            parsed, top_k=self._top_k(top_k), which=which, sort=sort, min_score=min_score
-        )
+        top_k = self._top_k(top_k)
+        if self.engine is None:
+            return self._nothing_indexed(parsed.text)
+        return self.engine.search(parsed, top_k=top_k, which=which, sort=sort, min_score=min_score)
 
     def similar(
         self,
@@ -229,9 +241,19 @@ class Library:
         if not isinstance(picture, Image.Image):
             picture = Path(picture).expanduser()
         which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
+        top_k = self._top_k(top_k)
+        if self.engine is None:
+            return self._nothing_indexed(str(picture))
         return self.engine.similar(
-            picture, top_k=self._top_k(top_k), which=which, sort=sort, min_score=min_score
+            picture, top_k=top_k, which=which, sort=sort, min_score=min_score
         )
+
+    def _nothing_indexed(self, query: str) -> SearchResult:
+        self.announce(
+            f"The library {self.settings.library} holds no pictures yet. "
+            "Run: searchengine index ~/Pictures"
+        )
+        return SearchResult(query, "", "embeddings", [], {"total": 0.0}, [])
 
     def _top_k(self, top_k: int | None) -> int:
         top_k = self.settings.top_k if top_k is None else top_k
@@ -243,7 +265,8 @@ class Library:
 
     def encode_text(self, text: str) -> npt.NDArray[np.float32]:
         """Returns (D,) float32, L2-normalised."""
-        return self.encoder.get().encode_texts([text])[0]
+        embedding: npt.NDArray[np.float32] = self.encoder.get().encode_texts([text])[0]
+        return embedding
 
     def encode_image(
         self, picture: str | os.PathLike[str] | Image.Image
@@ -276,15 +299,15 @@ class Library:
         return self._encoder_for_indexing()
 
     @property
-    def engine(self) -> Engine:
-        """Raises LibraryError without a library, EncoderMismatch for an encoder it doesn't hold."""
+    def engine(self) -> Engine | None:
+        """What answers queries; None while nothing is indexed.
+
+        Raises LibraryError without a library, EncoderMismatch for an encoder it doesn't hold.
+        """
         if self._engine is None:
             default = self.store.default_encoder()
             if default is None:
-                raise UsageError(
-                    f"The library {self.settings.library} holds no pictures yet. "
-                    "Run: searchengine index ~/Pictures"
-                )
+                return None
             record, lazy = self._searching_encoder(default)
             self._engine = Engine(
                 self.store, record, lazy, max_megapixels=self.settings.max_megapixels
@@ -320,6 +343,7 @@ class Library:
             self.settings.encoder,
             checkpoint=self.settings.checkpoint,
             precision=self.settings.precision,
+            cache_dir=self.settings.cache_dir,
         )
 
     def _lazy(self, spec: encoders.EncoderSpec, key: str) -> LazyEncoder:

@@ -6,7 +6,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from typing import Literal
 from PIL import Image
 
 from indexer import encoders
-from indexer.errors import LibraryError, SearchEngineError
+from indexer.catalogue import recommended_entry
+from indexer.errors import SearchEngineError
 from indexer.settings import Settings, available_cores, user_file
 from searchengine.app import Library, open_library
 
@@ -72,10 +72,7 @@ def run_checks(settings: Settings, *, offline: bool = False) -> Iterator[Check]:
 
 
 def _python() -> Check:
-    version = platform.python_version()
-    if sys.version_info >= (3, 11):
-        return Check("Python", "fine", f"{version} on {platform.platform()}")
-    return Check("Python", "broken", version, "Install Python 3.11 or later.")
+    return Check("Python", "fine", f"{platform.python_version()} on {platform.platform()}")
 
 
 def _packages() -> Check:
@@ -120,6 +117,7 @@ def _existing(folder: Path) -> Path:
 
 
 def _writable(name: str, folder: Path) -> Check:
+    variable = "LIBRARY" if name == "library" else "CACHE_DIR"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -129,7 +127,7 @@ def _writable(name: str, folder: Path) -> Check:
             f"{name} folder",
             "broken",
             f"{folder} cannot be written: {error.strerror}",
-            f"Mend its permissions, or name another folder (SEARCHENGINE_{'LIBRARY' if name == 'library' else 'CACHE_DIR'}).",
+            f"Mend its permissions, or name another folder in SEARCHENGINE_{variable}.",
         )
     return Check(f"{name} folder", "fine", str(folder))
 
@@ -157,24 +155,23 @@ def _database(settings: Settings) -> Check:
     except SearchEngineError as error:
         return Check("library", "broken", str(error), "See the message.")
     if answers != ["ok"]:
-        error = LibraryError(f"damaged: {answers[0]}")
         return Check(
             "library",
             "broken",
-            str(error),
+            f"its database is damaged: {answers[0]}",
             f"Move {settings.library} away and index again; pictures are untouched.",
         )
     return Check("library", "fine", "its database is whole")
 
 
 def _hub() -> Check:
-    if encoders.hub_answers():
+    if encoders.answers(recommended_entry()):
         return Check("model hub", "fine", "it answers")
     return Check(
         "model hub",
         "note",
         "it does not answer; only `starter` and cached encoders can be used",
-        "Check the network, or bring a checkpoint: searchengine index --encoder NAME --checkpoint FILE",
+        "Check the network, or: searchengine index --encoder NAME --checkpoint FILE",
     )
 
 

@@ -1,4 +1,4 @@
-"""What a library holds and what is wrong with it, as one record. `searchengine status` prints it."""
+"""What a library holds and what is wrong with it, as one record for `status`."""
 
 from __future__ import annotations
 

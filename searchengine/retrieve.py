@@ -46,7 +46,9 @@ def load_picture(
 
 def encode_picture(subject: Path | Image.Image, encoder: Encoder, max_megapixels: float) -> Vector:
     """Returns (D,) float32, L2-normalised. Raises UsageError, EncoderError."""
-    return encoder.encode_images([load_picture(subject, encoder, max_megapixels)])[0]
+    picture = load_picture(subject, encoder, max_megapixels)
+    embedding: Vector = encoder.encode_images([picture])[0]
+    return embedding
 
 
 def embed_terms(terms: Iterable[Term], encoder: Encoder, max_megapixels: float) -> Vector:

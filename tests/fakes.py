@@ -45,7 +45,7 @@ class ColourEncoder:
         for image in images:
             assert image.mode == "RGB", image.mode
             quarters = np.asarray(image.resize((2, 2), Image.Resampling.BOX), np.float32)
-            mean = tuple(int(round(float(v))) for v in quarters.mean(axis=(0, 1)))
+            mean = tuple(round(float(v)) for v in quarters.mean(axis=(0, 1)))
             if mean == self._fails_on:
                 raise EncoderError("the fake was told to fail")
             row = self._row(quarters.reshape(-1))

@@ -1,4 +1,4 @@
-"""What belongs to the library: suffixes, hidden names, ignore rules, links, things that are none."""
+"""What belongs to the library: suffixes, hidden names, ignore rules, links."""
 
 from __future__ import annotations
 
