@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from indexer.config_files import config_path
 from indexer.errors import UnknownEncoder
@@ -67,12 +68,16 @@ def unknown_message(name: str, known: list[str]) -> str:
     return f"There is no encoder {name!r}.{hint} Run: searchengine models"
 
 
-def is_cached(entry: CatalogueEntry) -> bool:
-    """Whether the weights are on this machine, in the place where open_clip looks for them."""
+def is_cached(entry: CatalogueEntry, *, hub_cache: Path | None = None) -> bool:
+    """Whether the weights are on this machine, in the place where open_clip looks for them.
+
+    `hub_cache` takes the place of the folder that huggingface_hub's own variables name.
+    """
     if entry.name == STARTER_NAME:
         return True
     from huggingface_hub import try_to_load_from_cache
 
     return any(
-        isinstance(try_to_load_from_cache(entry.repository, file), str) for file in WEIGHT_FILES
+        isinstance(try_to_load_from_cache(entry.repository, file, cache_dir=hub_cache), str)
+        for file in WEIGHT_FILES
     )

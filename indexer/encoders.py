@@ -131,14 +131,17 @@ def choose_auto(
     return EncoderSpec(STARTER_NAME)
 
 
-def answers(entry: CatalogueEntry, *, patience_s: float = HUB_PATIENCE_S) -> bool:
+def answers(
+    entry: CatalogueEntry, *, endpoint: str | None = None, patience_s: float = HUB_PATIENCE_S
+) -> bool:
     """Whether the model hub would serve this encoder, found out within `patience_s` seconds."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return False
     addresses = [
-        f"{constants.ENDPOINT}/{entry.repository}/resolve/main/{file}" for file in WEIGHT_FILES
+        f"{endpoint or constants.ENDPOINT}/{entry.repository}/resolve/main/{file}"
+        for file in WEIGHT_FILES
     ]
     found: list[bool] = []
 
