@@ -20,6 +20,7 @@ from indexer.errors import UsageError
 APP_NAME = "searchengine"
 ENVIRONMENT_PREFIX = "SEARCHENGINE_"
 
+_TERMINAL_VARIABLES = ("KITTY_WINDOW_ID", "TERM", "TERM_PROGRAM")
 _CHOICES = {
     "runtime": ("auto", "onnx", "torch"),
     "precision": ("auto", "fp32", "int8"),
@@ -55,6 +56,11 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def terminal() -> Mapping[str, str]:
+    """What the environment tells of the terminal; the command line asks it about pictures."""
+    return {name: os.environ[name] for name in _TERMINAL_VARIABLES if name in os.environ}
 
 
 def user_file() -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from indexer.errors import SearchEngineError
-from searchengine.commands.options import json_option
+from searchengine.commands.options import json_option, library_option
 
 # photographs that lie inside scikit-image's wheel, and what to ask of them
 PHOTOGRAPHS = (
@@ -35,9 +35,13 @@ QUERIES = ("a cat", "a cup of coffee", "a woman in a space suit", "a motorcycle 
 
 
 @click.command()
+@library_option
 @json_option
-def demo(as_json: bool) -> int:
-    """Index a few photographs into a temporary library and search them. Nothing is downloaded."""
+def demo(library: Path | None, as_json: bool) -> int:
+    """Index a few photographs into a temporary library and search them. Nothing is downloaded.
+
+    With --library the library is made there and kept.
+    """
     from searchengine.app import open_library
 
     folder = _photographs_folder()
@@ -48,8 +52,9 @@ def demo(as_json: bool) -> int:
             if (folder / name).exists():
                 (pictures / name).write_bytes((folder / name).read_bytes())
         started = time.perf_counter()
-        with open_library(Path(temporary) / "library", encoder="starter") as library:
-            summary = library.index(pictures)
+        directory = library or Path(temporary) / "library"
+        with open_library(directory, encoder="starter") as opened:
+            summary = opened.index(pictures)
             if not as_json:
                 click.echo(
                     f"Indexed {summary.new} photographs with the `starter` encoder in "
@@ -57,7 +62,7 @@ def demo(as_json: bool) -> int:
                 )
             answers: list[dict[str, Any]] = []
             for query in QUERIES:
-                result = library.search(query, top_k=3)
+                result = opened.search(query, top_k=3)
                 answers.append(result.as_json())
                 if not as_json:
                     click.echo(f'\nsearchengine search "{query}"')

@@ -31,6 +31,18 @@ def print_result(
 
 
 def _print_table(result: SearchResult, thumbnails: bool | None) -> None:
+    kind = None
+    if thumbnails is not False and (thumbnails or sys.stdout.isatty()):
+        from indexer.settings import terminal
+        from searchengine.commands.thumbnails import protocol
+
+        kind = protocol(terminal())
+        if thumbnails and kind is None:
+            click.echo("This terminal does not say that it can show pictures.", err=True)
     for hit in result.hits:
         date = (hit.taken_at or "").replace("T", " ")[:16]
         click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {date:<16}  {hit.path}")
+        if kind:
+            from searchengine.commands.thumbnails import thumbnail
+
+            click.echo(thumbnail(hit.path, kind) or "")

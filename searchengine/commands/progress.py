@@ -78,7 +78,7 @@ def _lines() -> OnProgress:
         last_line = now
         if progress.phase == "scan":
             click.echo(f"scanned {progress.done:,} pictures", err=True)
-        elif progress.phase == "embed" and progress.total:
+        elif progress.phase == "embed" and progress.total and rate.seconds_left(progress):
             skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
             left = rate.seconds_left(progress)
             click.echo(
@@ -91,18 +91,21 @@ def _lines() -> OnProgress:
 
 
 class _Rate:
-    """Pictures per second since the embedding began."""
+    """Pictures per second since the first one was done: the encoder was loading before."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started: float | None = None
+        self._done_at_start = 0
 
     def __call__(self, progress: Progress) -> str:
         if progress.phase != "embed":
             return ""
         if self._started is None:
             self._started = self._clock()
-        return f"{self._per_second(progress):.1f} pictures/s"
+            self._done_at_start = progress.done
+        rate = self._per_second(progress)
+        return f"{rate:.1f} pictures/s" if rate else "..."
 
     def seconds_left(self, progress: Progress) -> float:
         rate = self._per_second(progress)
@@ -110,4 +113,4 @@ class _Rate:
 
     def _per_second(self, progress: Progress) -> float:
         seconds = self._clock() - (self._started or self._clock())
-        return progress.done / seconds if seconds > 0 else 0.0
+        return (progress.done - self._done_at_start) / seconds if seconds > 1 else 0.0
