@@ -18,8 +18,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from indexer.metadata import read_info, read_orientation
-from indexer.records import Decoded, PictureInfo, Skipped
+from indexer.metadata import read_info, read_orientation, read_raw_info
+from indexer.records import Decoded, Skipped
 
 # Pillow refuses pictures above 178 megapixels, less than a present-day phone takes; `decode`
 # holds its own, configurable limit against the header before anything is decompressed.
@@ -208,37 +208,20 @@ def _decode_raw(
     except ImportError:
         mend = "pip install 'searchengine[raw]'"
         return Skipped(path, "RAW needs an extra package", mend, is_permanent=False)
-    with rawpy.imread(io.BytesIO(data)) as raw:
-        too_large = limit.exceeded_by((raw.sizes.raw_width, raw.sizes.raw_height))
-        if too_large:
-            return too_large
-        # half size: one pixel for each 2 x 2 of the sensor, four times faster, still large enough
-        pixels = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
-        is_turned = raw.sizes.flip in (5, 6)
-        sides = (raw.sizes.width, raw.sizes.height)
-    info = _raw_info(data, sides[::-1] if is_turned else sides)
-    return Decoded(sha256, info, upright_rgb(Image.fromarray(pixels), target_px=target_px))
-
-
-def _raw_info(data: bytes, upright_size: tuple[int, int]) -> PictureInfo:
-    width_px, height_px = upright_size
     try:
-        with Image.open(io.BytesIO(data)) as header:  # most RAW formats are TIFF inside
-            info = read_info(header)
-    except DECODER_ERRORS:
-        return PictureInfo(width_px, height_px, "RAW")
-    return PictureInfo(
-        width_px,
-        height_px,
-        "RAW",
-        info.orientation,
-        info.taken_at,
-        info.utc_offset,
-        info.camera,
-        info.lens,
-        info.latitude,
-        info.longitude,
-    )
+        with rawpy.imread(io.BytesIO(data)) as raw:
+            too_large = limit.exceeded_by((raw.sizes.raw_width, raw.sizes.raw_height))
+            if too_large:
+                return too_large
+            is_turned = raw.sizes.flip in (5, 6)
+            sides = (raw.sizes.width, raw.sizes.height)  # asked now: half_size halves them
+            # half size: one pixel for each 2 x 2 of the sensor, quicker and still large enough
+            pixels = raw.postprocess(half_size=True, use_camera_wb=True, output_bps=8)
+    except rawpy.LibRawError as error:
+        return Skipped(path, "damaged", f"LibRaw: {error}")
+    width_px, height_px = sides[::-1] if is_turned else sides
+    info = read_raw_info(data, width_px=width_px, height_px=height_px)
+    return Decoded(sha256, info, upright_rgb(Image.fromarray(pixels), target_px=target_px))
 
 
 class _Limit:

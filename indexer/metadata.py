@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,7 @@ from PIL import ExifTags, Image
 from indexer.records import PictureInfo
 
 Fields = Mapping[int, Any]
+Directories = tuple[Fields, Fields, Fields]  # EXIF's main fields, its details, its GPS block
 
 _DATE = re.compile(r"^(\d{4})[:\-/](\d{2})[:\-/](\d{2})[ T](\d{2}):(\d{2})(?::(\d{2}))?")
 _OFFSET = re.compile(r"^[+-]\d{2}:\d{2}$")
@@ -26,17 +27,33 @@ def read_info(picture: Image.Image) -> PictureInfo:
     Source: EXIF 2.32 (CIPA DC-008), sections 4.6.4 to 4.6.6.
     """
     width_px, height_px = picture.size
-    exif, details, gps = _directories(picture)
-    orientation = _orientation(exif)
-    if orientation in _TURNED and picture.format != "TIFF":  # Pillow tells a TIFF's size upright
+    directories = _directories(picture.getexif)
+    # Pillow tells a TIFF's size upright
+    if _orientation(directories[0]) in _TURNED and picture.format != "TIFF":
         width_px, height_px = height_px, width_px
+    return _info(width_px, height_px, picture.format or "?", directories)
+
+
+def read_raw_info(data: bytes, *, width_px: int, height_px: int) -> PictureInfo:
+    """The EXIF of a RAW file, which most of them hold as a TIFF does; the size is known upright."""
+
+    def load() -> Image.Exif:
+        exif = Image.Exif()
+        exif.load(data)
+        return exif
+
+    return _info(width_px, height_px, "RAW", _directories(load))
+
+
+def _info(width_px: int, height_px: int, format: str, directories: Directories) -> PictureInfo:
+    exif, details, gps = directories
     latitude, longitude = _position(gps)
     offset = _text(details.get(ExifTags.Base.OffsetTimeOriginal))
     return PictureInfo(
         width_px=width_px,
         height_px=height_px,
-        format=picture.format or "?",
-        orientation=orientation,
+        format=format,
+        orientation=_orientation(exif),
         taken_at=_date(details.get(ExifTags.Base.DateTimeOriginal))
         or _date(details.get(ExifTags.Base.DateTimeDigitized))
         or _date(exif.get(ExifTags.Base.DateTime)),
@@ -52,7 +69,7 @@ def read_info(picture: Image.Image) -> PictureInfo:
 
 def read_orientation(picture: Image.Image) -> int:
     """What is left to be done to make the loaded picture upright: EXIF's 1 (nothing) to 8."""
-    return _orientation(_directories(picture)[0])
+    return _orientation(_directories(picture.getexif)[0])
 
 
 def _orientation(exif: Fields) -> int:
@@ -60,9 +77,9 @@ def _orientation(exif: Fields) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def _directories(picture: Image.Image) -> tuple[Fields, Fields, Fields]:
+def _directories(load: Callable[[], Image.Exif]) -> Directories:
     try:
-        exif = picture.getexif()
+        exif = load()
         details = exif.get_ifd(ExifTags.IFD.Exif)
         return exif, details, exif.get_ifd(ExifTags.IFD.GPSInfo)
     except (OSError, SyntaxError, ValueError, TypeError, LookupError, struct.error):

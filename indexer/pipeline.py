@@ -79,13 +79,20 @@ class LazyEncoder:
         self.spec = spec
         self._build = build
         self._encoder: Encoder | None = None
+        self._error: EncoderError | None = None
         self._lock = threading.Lock()
 
     def get(self) -> Encoder:
         """Raises EncoderError, EncoderUnavailable."""
         with self._lock:
+            if self._error is not None:  # the other threads need not wait for the hub as well
+                raise self._error
             if self._encoder is None:
-                self._encoder = self._build()
+                try:
+                    self._encoder = self._build()
+                except EncoderError as error:
+                    self._error = error
+                    raise
             return self._encoder
 
 
@@ -165,6 +172,7 @@ class _Run:
         self.on_progress = on_progress
         self.done = 0
         self.record: EncoderRecord | None = None
+        self.encode_error = ""
         # contents that came to a new path: if they left an old one in this run, they moved
         self.arrived: Counter[int] = Counter()
         self.stored_lately: deque[bytes] = deque(maxlen=BATCHES_IN_FLIGHT * options.batch_size)
@@ -294,6 +302,12 @@ class _Run:
             return
         different = {decoded.sha256: decoded for _, _, decoded in batch}
         embeddings = dict(zip(different, self._encode(list(different.values())), strict=True))
+        if len(different) > 1 and all(embedding is None for embedding in embeddings.values()):
+            raise EncoderError(
+                f"{self.encoder.key} failed on {len(different)} pictures in a row, so it is the "
+                f"encoder and not a picture ({self.encode_error}). What is indexed stays. Try "
+                "--device cpu, or another --encoder."
+            )
         ready: list[Embedded] = []
         befores: list[KnownFile | None] = []
         for file, before, decoded in batch:
@@ -317,9 +331,9 @@ class _Run:
             vectors = self.encoder.get().encode_images([picture.image for picture in pictures])
             if np.isfinite(vectors).all():
                 return [vector.astype(np.float16) for vector in vectors]
-        except EncoderError:
-            if len(pictures) == 1:
-                return [None]
+            self.encode_error = "values that are no numbers"
+        except EncoderError as error:
+            self.encode_error = str(error)
         if len(pictures) == 1:
             return [None]
         middle = len(pictures) // 2

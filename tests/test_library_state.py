@@ -6,9 +6,11 @@ import os
 import shutil
 from pathlib import Path
 
+import pytest
 from conftest import FakeLibrary, make_picture
 from fakes import ColourEncoder
 
+from indexer.errors import EncoderError
 from indexer.index_file import index_path
 from indexer.records import Filter
 from searchengine.query import Query, Term
@@ -206,6 +208,21 @@ def test_a_picture_the_encoder_fails_on_costs_only_itself(tmp_path: Path) -> Non
         summary = library.index()
         assert (summary.new, summary.skipped["the encoder failed on it"]) == (4, 1)
         assert sorted(library.found()) == ["0.png", "1.png", "3.png", "4.png"]
+
+
+def test_an_encoder_that_fails_on_everything_ends_the_run_and_loses_nothing(
+    library: FakeLibrary,
+) -> None:
+    make_picture(library.root / "before.png", "red")
+    library.index()
+    library.encoder = ColourEncoder(fails_on="green")
+    for number in range(4):
+        make_picture(library.root / f"{number}.png", "green", size=(20 + number, 20))
+    with pytest.raises(EncoderError, match="failed on 4 pictures in a row"):
+        library.index()
+    assert library.found() == ["before.png"]
+    library.encoder = ColourEncoder()
+    assert library.index().new == 4
 
 
 def test_a_damaged_or_missing_index_file_is_rebuilt(library: FakeLibrary) -> None:

@@ -31,7 +31,11 @@ def add_architecture(folder: Path, name: str, **text_cfg: object) -> str:
         "embed_dim": 32,
         "vision_cfg": {"image_size": 64, "layers": 2, "width": 64, "patch_size": 16},
         "text_cfg": {
-            **{"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
+            "context_length": 77,
+            "vocab_size": 49408,
+            "width": 32,
+            "heads": 2,
+            "layers": 2,
             **text_cfg,
         },
     }
@@ -181,7 +185,7 @@ def test_weights_that_are_no_numbers_are_an_error_and_not_a_result(
 
 
 def test_a_device_that_is_not_here_is_a_usage_error_that_lists_those_that_are(tiny: str) -> None:
-    with pytest.raises(UsageError, match=r"no device 'tpu'; it has .*cpu"):
+    with pytest.raises(UsageError, match=r"no device 'tpu' here; it has .*cpu"):
         build_torch_encoder(tiny, "random", id="x", device="tpu")
 
 
