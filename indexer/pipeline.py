@@ -54,11 +54,11 @@ OnProgress = Callable[[Progress], None]
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A folder to scan. `is_root`: it is one the library remembers, not a part of one."""
+    """A folder to scan. `base` is the remembered root it is a part of, where it is none itself."""
 
     path: str
     rules: ScanRules
-    is_root: bool = True
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +188,7 @@ class _Run:
                 self._leave_alone(target, "is missing")
                 continue
             found = _Work()
-            scan = Scan(target.path, target.rules, other_roots=roots)
+            scan = Scan(target.path, target.rules, other_roots=roots, base=target.base)
             visited = set()
             pictures = 0
             with self.store.reading() as connection:
@@ -239,7 +239,7 @@ class _Run:
         self._note(target, f"{len(errors)} folders or files could not be read")
 
     def _note(self, target: Target, note: str | None) -> None:
-        if target.is_root and not self.options.dry_run:
+        if not target.base and not self.options.dry_run:
             self.store.note_scan(target.path, note)
 
     def _count_skipped(self, skipped: Sequence[Skipped], reasons: Sequence[str]) -> None:

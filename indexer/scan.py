@@ -44,8 +44,9 @@ class Listing:
 
 @dataclass(slots=True)
 class Scan:
-    """A walk over one root. Iterate it to the end, then read `errors`.
+    """A walk over one folder. Iterate it to the end, then read `errors`.
 
+    `base` is the root whose rules hold, where `root` is only a part of it.
     `errors` holds (path, message) of every folder or entry that could not be read: with any of
     them, what was not seen may still be there, so nothing may be taken for deleted.
     """
@@ -53,13 +54,14 @@ class Scan:
     root: str
     rules: ScanRules
     other_roots: Sequence[str] = ()
+    base: str = ""
     errors: list[tuple[str, str]] = field(default_factory=list)
     entries_seen: int = 0  # anything at all, picture or not: 0 is an empty root
 
     def __iter__(self) -> Iterator[Listing]:
         real_roots = tuple(os.path.realpath(root) for root in (self.root, *self.other_roots))
         visited: set[tuple[int, int]] = set()
-        rules = _IgnoreRules(self.root, self.rules)
+        rules = self._rules_at_root()
         pending: list[tuple[str, _IgnoreRules]] = [(self.root, rules)]
         while pending:
             directory, rules = pending.pop()
@@ -76,7 +78,8 @@ class Scan:
                 continue
             self.entries_seen += len(entries)
             try:
-                rules = rules.entering(directory, entries)
+                if any(entry.name == IGNORE_FILE for entry in entries):
+                    rules = rules.deeper(directory)
             except (OSError, ValueError) as error:  # unreadable, or a pattern that is none
                 self.errors.append((os.path.join(directory, IGNORE_FILE), str(error)))
             listing = Listing(directory, [], [])
@@ -96,6 +99,19 @@ class Scan:
                     self.errors.append((entry.path, error.strerror or str(error)))
             yield listing
             pending.extend(reversed(folders))
+
+    def _rules_at_root(self) -> _IgnoreRules:
+        base = self.base or self.root
+        rules = _IgnoreRules(base, self.rules)
+        parts = Path(self.root).relative_to(base).parts
+        for depth in range(len(parts)):  # what lies above the part that is scanned
+            folder = os.path.join(base, *parts[:depth])
+            if os.path.lexists(os.path.join(folder, IGNORE_FILE)):
+                try:
+                    rules = rules.deeper(folder)
+                except (OSError, ValueError) as error:
+                    self.errors.append((os.path.join(folder, IGNORE_FILE), str(error)))
+        return rules
 
     def _take(self, entry: os.DirEntry[str], listing: Listing) -> None:
         try:
@@ -125,9 +141,8 @@ class _IgnoreRules:
         if rules.exclude:
             self._specs = ((root, GitIgnoreSpec.from_lines(rules.exclude)),)
 
-    def entering(self, directory: str, entries: Sequence[os.DirEntry[str]]) -> _IgnoreRules:
-        if not any(entry.name == IGNORE_FILE for entry in entries):
-            return self
+    def deeper(self, directory: str) -> _IgnoreRules:
+        """The same rules and those of this folder's own file. Raises OSError, ValueError."""
         text = (Path(directory) / IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
         deeper = object.__new__(_IgnoreRules)
         deeper._specs = (*self._specs, (directory, GitIgnoreSpec.from_lines(text.splitlines())))

@@ -175,7 +175,8 @@ class Library:
             elif root in (None, path) and not dry_run:
                 absorbs = [r for r in remembered if r != path and is_under(r, path)]
                 store.remember_folder(path, exclude=exclude, include_hidden=hidden, absorbs=absorbs)
-            targets.append(Target(path, rules, is_root=root in (None, path)))
+            base = root if root is not None and root != path else ""
+            targets.append(Target(path, rules, base))
         return targets or [
             Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
             for folder in remembered.values()

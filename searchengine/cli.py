@@ -21,6 +21,7 @@ from searchengine import __version__
 # name -> (module, what --help says); the modules are imported when they run
 COMMANDS = {
     "index": ("index", "Bring the library up to date with folders of pictures."),
+    "watch": ("watch", "Keep the library up to date, until Ctrl-C."),
     "search": ("search", "Find pictures by what they show."),
     "similar": ("search", "Find pictures that look like a picture."),
     "status": ("status", "What the library holds, and what is wrong with it."),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,14 +92,12 @@ def library(tmp_path: Path) -> Iterator[FakeLibrary]:
 RunCommand = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def run_command(tmp_path: Path) -> RunCommand:
-    """Runs the real command line in a process of its own, with a library in `tmp_path`."""
-    home = tmp_path / "home"
-    home.mkdir()
-    environment = {
+def command_environment(directory: Path) -> dict[str, str]:
+    """The environment of a user whose home and library lie in `directory`, without a hub."""
+    home = directory / "home"
+    return {
         **{k: v for k, v in os.environ.items() if not k.startswith("SEARCHENGINE_")},
-        "SEARCHENGINE_LIBRARY": str(tmp_path / "library"),
+        "SEARCHENGINE_LIBRARY": str(directory / "library"),
         "SEARCHENGINE_ENCODER": "starter",
         "HOME": str(home),
         "XDG_CONFIG_HOME": str(home / "config"),
@@ -105,15 +105,31 @@ def run_command(tmp_path: Path) -> RunCommand:
         "HF_HUB_OFFLINE": "1",
     }
 
-    def run(*arguments: str | Path, **extra: Any) -> subprocess.CompletedProcess[str]:
-        changes = extra.pop("environment", {})
+
+def stored_pictures(library: Path) -> int:
+    """Asked of SQLite directly, while another process writes."""
+    try:
+        connection = sqlite3.connect(f"file:{library / 'library.sqlite'}?mode=ro", uri=True)
+        with closing(connection):
+            count: int = connection.execute("SELECT count(*) FROM images").fetchone()[0]
+            return count
+    except sqlite3.OperationalError:  # not there yet, or being made
+        return 0
+
+
+@pytest.fixture
+def run_command(tmp_path: Path) -> RunCommand:
+    """Runs the real command line in a process of its own, with a library in `tmp_path`."""
+
+    def run(*arguments: str | Path, **options: Any) -> subprocess.CompletedProcess[str]:
         done = subprocess.run(
             [sys.executable, "-m", "searchengine", *map(str, arguments)],
             capture_output=True,
             text=True,
-            env={**environment, **changes},
+            errors="surrogateescape",
+            env=command_environment(tmp_path),
             timeout=100,
-            **{"errors": "surrogateescape", **extra},
+            **options,
         )
         assert "Traceback" not in done.stderr, done.stderr
         return done

@@ -13,7 +13,13 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import FakeLibrary, RunCommand, make_picture
+from conftest import (
+    FakeLibrary,
+    RunCommand,
+    command_environment,
+    make_picture,
+    stored_pictures,
+)
 from photographs import copy_photographs, photograph
 from PIL import Image
 
@@ -180,11 +186,7 @@ def test_an_interrupted_run_is_consistent_and_the_next_one_goes_on(
     library = tmp_path / "library"
     process = subprocess.Popen(
         [sys.executable, "-m", "searchengine", "index", "--batch-size", "4", str(pictures)],
-        env={
-            **os.environ,
-            "SEARCHENGINE_LIBRARY": str(library),
-            "SEARCHENGINE_ENCODER": "starter",
-        },
+        env=command_environment(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -202,19 +204,6 @@ def test_an_interrupted_run_is_consistent_and_the_next_one_goes_on(
     status = json.loads(run_command("status", "--json").stdout)
     assert (status["pictures"], status["encoders"][0]["index"]) == (stored, "ready")
     assert json.loads(run_command("index", "--json").stdout)["new"] == 200 - stored
-
-
-def stored_pictures(library: Path) -> int:
-    try:
-        connection = sqlite3.connect(f"file:{library / 'library.sqlite'}?mode=ro", uri=True)
-    except sqlite3.OperationalError:
-        return 0
-    try:
-        return connection.execute("SELECT count(*) FROM images").fetchone()[0]
-    except sqlite3.OperationalError:
-        return 0
-    finally:
-        connection.close()
 
 
 def test_a_second_writer_is_refused_and_reading_goes_on(

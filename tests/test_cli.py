@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import RunCommand
+from conftest import RunCommand, command_environment
 from photographs import copy_photographs, photograph
 from PIL import Image
 
@@ -149,7 +149,7 @@ def test_a_closed_pipe_ends_quietly(
         shell=True,
         capture_output=True,
         text=True,
-        env={**os.environ, "SEARCHENGINE_LIBRARY": str(tmp_path / "library")},
+        env=command_environment(tmp_path),
         check=True,
     )
     assert "chelsea.png" in done.stdout
@@ -212,7 +212,7 @@ def test_help_and_a_text_search_import_no_torch(
             [sys.executable, "-c", script, *arguments],
             capture_output=True,
             text=True,
-            env={**os.environ, "SEARCHENGINE_LIBRARY": str(tmp_path / "library")},
+            env=command_environment(tmp_path),
             check=True,
         )
         assert done.stderr.strip() == expected

@@ -62,6 +62,16 @@ def test_a_searchignore_file_rules_its_folder_and_below(root: Path) -> None:
     assert names(root) == ["a.jpg", "s/t/a.jpg", "s/t/b.jpg"]
 
 
+def test_a_part_of_a_root_keeps_the_rules_of_the_whole(root: Path) -> None:
+    for name in ("s/a.jpg", "s/t/a.jpg", "s/t/b.jpg", "s/t/c.jpg"):
+        make_picture(root / name)
+    (root / "s" / ".searchignore").write_text("b.jpg\n", encoding="utf-8")
+    rules = ScanRules(PICTURE_SUFFIXES, exclude=("/s/t/c.jpg",))
+    scan = Scan(str(root / "s" / "t"), rules, base=str(root))
+    found = [os.path.relpath(file.path, root) for listing in scan for file in listing.files]
+    assert found == ["s/t/a.jpg"]
+
+
 def test_an_ignore_file_that_cannot_be_read_counts_as_an_error(root: Path) -> None:
     make_picture(root / "a.jpg")
     (root / ".searchignore").mkdir()

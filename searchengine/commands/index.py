@@ -69,9 +69,8 @@ def index(
     if as_json:
         click.echo(json.dumps(_as_json(summary, dry_run=dry_run)))
     else:
-        _print(summary, dry_run=dry_run)
-    for note in summary.notes:
-        click.echo(f"Note: {note}", err=True)
+        print_summary(summary, dry_run=dry_run)
+    print_notes(summary)
     if summary.interrupted:
         click.echo(
             "Interrupted. What is indexed stays; the same command goes on from here.", err=True
@@ -98,7 +97,14 @@ def _as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
     }
 
 
-def _print(summary: IndexSummary, *, dry_run: bool) -> None:
+def print_notes(summary: IndexSummary) -> None:
+    """What was left undone, and the mend, on stderr."""
+    for note in summary.notes:
+        click.echo(f"Note: {note}", err=True)
+
+
+def print_summary(summary: IndexSummary, *, dry_run: bool) -> None:
+    """The closing lines of a run."""
     counted = {
         "new": summary.new,
         "changed": summary.changed,

@@ -1,0 +1,64 @@
+"""`searchengine watch`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from indexer.errors import LibraryLocked
+from searchengine.commands.index import print_notes, print_summary
+from searchengine.commands.options import encoder_options, library_from, library_option
+
+if TYPE_CHECKING:
+    from searchengine.app import Library
+
+LOCKED_WAIT_S = 5.0
+
+
+@click.command()
+@click.argument("folders", nargs=-1, metavar="[FOLDER]...")
+@library_option
+@click.option(
+    "--every",
+    type=click.FloatRange(min=0.01),
+    default=60.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="Scan everything that often, whatever the system reports.",
+)
+@encoder_options
+def watch(folders: tuple[str, ...], library: Path | None, every: float, **settings: Any) -> int:
+    """Keep the library up to date with FOLDERs, or with all it remembers, until Ctrl-C."""
+    from indexer.watch import Watcher
+
+    with library_from(library, **settings) as opened:
+        if not _index(opened, folders):
+            return 130
+        roots = [folder.path for folder in opened.store.folders()]
+        click.echo(f"Watching {', '.join(roots)}. Ctrl-C ends it.", err=True)
+        with Watcher(roots) as watcher:
+            changed = set(roots)  # what changed before the watcher listened
+            while _index(opened, changed):
+                changed = watcher.wait(every * 60) or set(roots)
+    return 130
+
+
+def _index(library: Library, folders: Iterable[str]) -> bool:
+    """One run over these folders; False if it was interrupted."""
+    from searchengine.commands.progress import show_progress
+
+    while True:
+        try:
+            with show_progress(quiet=False) as on_progress:
+                summary = library.index(*folders, on_progress=on_progress)
+            break
+        except LibraryLocked:
+            time.sleep(LOCKED_WAIT_S)  # somebody indexes by hand: what they leave, we find after
+    if summary.new or summary.changed or summary.moved or summary.removed:
+        print_summary(summary, dry_run=False)
+    print_notes(summary)
+    return not summary.interrupted
