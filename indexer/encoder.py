@@ -5,12 +5,15 @@ The two runtimes live in `onnx_encoder` and `torch_encoder`; `encoders` picks an
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+
+from indexer.errors import EncoderError
 
 Embeddings = npt.NDArray[np.float32]
 
@@ -42,3 +45,28 @@ class Encoder(Protocol):
     def encode_texts(self, texts: Sequence[str]) -> Embeddings:
         """Returns (N, D) float32, L2-normalised; long texts are cut to the context length."""
         ...
+
+
+class LazyEncoder:
+    """An encoder that is built when the first picture needs it: a rescan needs no model."""
+
+    def __init__(self, key: str, spec: dict[str, Any], build: Callable[[], Encoder]) -> None:
+        self.key = key
+        self.spec = spec
+        self._build = build
+        self._encoder: Encoder | None = None
+        self._error: EncoderError | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Encoder:
+        """Raises EncoderError, EncoderUnavailable."""
+        with self._lock:
+            if self._error is not None:  # the other threads need not wait for the hub as well
+                raise self._error
+            if self._encoder is None:
+                try:
+                    self._encoder = self._build()
+                except EncoderError as error:
+                    self._error = error
+                    raise
+            return self._encoder

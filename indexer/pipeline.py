@@ -7,18 +7,17 @@ thread encodes and writes, one transaction a batch. Stopped at any point, the ne
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 
 from indexer.decode import content_hash, decode, read_file
-from indexer.encoder import Encoder
+from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderError
 from indexer.index_file import index_state, save_index
 from indexer.records import (
@@ -69,31 +68,6 @@ class PipelineOptions:
     keep_days: int
     retry_skipped: bool = False
     dry_run: bool = False
-
-
-class LazyEncoder:
-    """An encoder that is built when the first picture needs it: a rescan needs no model."""
-
-    def __init__(self, key: str, spec: dict[str, Any], build: Callable[[], Encoder]) -> None:
-        self.key = key
-        self.spec = spec
-        self._build = build
-        self._encoder: Encoder | None = None
-        self._error: EncoderError | None = None
-        self._lock = threading.Lock()
-
-    def get(self) -> Encoder:
-        """Raises EncoderError, EncoderUnavailable."""
-        with self._lock:
-            if self._error is not None:  # the other threads need not wait for the hub as well
-                raise self._error
-            if self._encoder is None:
-                try:
-                    self._encoder = self._build()
-                except EncoderError as error:
-                    self._error = error
-                    raise
-            return self._encoder
 
 
 @dataclass(slots=True)

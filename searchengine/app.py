@@ -9,29 +9,25 @@ from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from indexer import encoders
-from indexer.decode import PICTURE_SUFFIXES
+from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderMismatch, UsageError
-from indexer.pipeline import (
-    LazyEncoder,
-    OnProgress,
-    PipelineOptions,
-    Target,
-    index_folders,
-)
 from indexer.records import EncoderRecord, IndexSummary
-from indexer.scan import ScanRules, is_under
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
 from searchengine.engine import Engine, SearchResult, Sort, make_filter
 from searchengine.query import parse
+
+if TYPE_CHECKING:
+    from indexer.pipeline import OnProgress, Target
+    from indexer.scan import ScanRules
 
 Announce = Callable[[str], None]
 Subject = str | Path | Image.Image
@@ -113,6 +109,9 @@ class Library:
 
         Raises UsageError for a folder that is none, LibraryLocked while another process indexes.
         """
+        # searching needs none of this
+        from indexer.pipeline import PipelineOptions, index_folders
+
         paths = [os.path.abspath(os.path.expanduser(os.fspath(folder))) for folder in folders]
         self._check_folders(paths)
         encoder = self._encoder_for_indexing()  # a wrong name must not leave an empty library
@@ -165,6 +164,9 @@ class Library:
         *,
         dry_run: bool,
     ) -> list[Target]:
+        from indexer.pipeline import Target
+        from indexer.scan import is_under
+
         remembered = {folder.path: folder for folder in store.folders()}
         targets = []
         for path in [p for p in paths if not any(p != q and is_under(p, q) for q in paths)]:
@@ -183,6 +185,9 @@ class Library:
         ]
 
     def _rules(self, exclude: tuple[str, ...], include_hidden: bool) -> ScanRules:
+        from indexer.decode import PICTURE_SUFFIXES
+        from indexer.scan import ScanRules
+
         return ScanRules(PICTURE_SUFFIXES, (*self.settings.exclude, *exclude), include_hidden)
 
     # -- searching

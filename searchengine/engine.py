@@ -16,9 +16,9 @@ import numpy as np
 from PIL import Image
 
 from indexer import lookup
+from indexer.encoder import LazyEncoder
 from indexer.errors import UsageError
 from indexer.index_file import load_index
-from indexer.pipeline import LazyEncoder
 from indexer.records import EncoderRecord, Filter, ImageRecord
 from indexer.store import Store
 from indexer.vectors import FlatIndex

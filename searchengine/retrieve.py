@@ -12,7 +12,6 @@ from PIL import Image
 from sqlalchemy.engine import Connection
 
 from indexer import lookup
-from indexer.decode import content_hash, decode, read_file, upright_rgb
 from indexer.encoder import Encoder
 from indexer.errors import UsageError
 from indexer.records import EncoderRecord, Filter, ImageRecord, Skipped
@@ -26,6 +25,9 @@ def load_picture(
     subject: Path | Image.Image, encoder: Encoder, max_megapixels: float
 ) -> Image.Image:
     """An upright RGB picture from a path or from a Pillow picture. Raises UsageError."""
+    # a search by text needs none of the codecs
+    from indexer.decode import content_hash, decode, read_file, upright_rgb
+
     if isinstance(subject, Image.Image):
         return upright_rgb(subject.copy(), target_px=encoder.image_size_px)
     path = str(subject)

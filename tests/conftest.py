@@ -17,7 +17,8 @@ from fakes import COLOURS, ColourEncoder
 from PIL import Image
 
 from indexer.decode import PICTURE_SUFFIXES
-from indexer.pipeline import LazyEncoder, PipelineOptions, Target, index_folders
+from indexer.encoder import LazyEncoder
+from indexer.pipeline import PipelineOptions, Target, index_folders
 from indexer.records import Filter, IndexSummary
 from indexer.scan import ScanRules
 from indexer.store import Store

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 INDEXER = {
     "records": set(),
     "errors": set(),
-    "encoder": set(),
+    "encoder": {"errors"},
     "config_files": set(),
     "settings": {"errors", "config_files"},
     "scan": {"records"},
