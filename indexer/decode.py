@@ -52,6 +52,10 @@ DECODER_ERRORS = (
     AssertionError,
 )
 
+# What the shorter side keeps of the encoder's square. Against a full decode of photographs of 4 to
+# 6 megapixels, the smallest cosine of 24: 0.987 at 1, 0.998 at 1.5 and at 2 (starter encoder).
+DETAIL = 1.5
+
 # EXIF orientation -> what makes it upright (ImageOps.exif_transpose trips over a broken EXIF)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -127,7 +131,8 @@ def upright_rgb(picture: Image.Image, *, target_px: int) -> Image.Image:
     samples are scaled, transparency lies over a neutral grey.
     """
     # JPEG only, a no-op elsewhere: the codec's inverse DCT gives 1/2, 1/4 or 1/8 directly
-    picture.draft(None, (target_px, target_px))
+    detail_px = round(DETAIL * target_px)
+    picture.draft(None, (detail_px, detail_px))
     profile = picture.info.get("icc_profile")
     picture.load()
     # asked after load: Pillow turns TIFF, and libheif HEIF, by themselves
@@ -142,7 +147,7 @@ def upright_rgb(picture: Image.Image, *, target_px: int) -> Image.Image:
         upright = _scale_to_8_bits(upright)
     elif upright.mode == "1":
         upright = upright.convert("L")
-    factor = min(upright.size) // (2 * target_px)
+    factor = min(upright.size) // detail_px
     if factor > 1:
         upright = upright.reduce(factor)
     return _to_srgb(_over_neutral_ground(upright), profile)
