@@ -6,6 +6,7 @@ opens no picture. `diff_directory` holds what it found against what the store re
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -116,7 +117,9 @@ class Scan:
     def _take(self, entry: os.DirEntry[str], listing: Listing) -> None:
         try:
             info = entry.stat()
-        except FileNotFoundError:
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ELOOP):
+                raise
             if entry.is_symlink():
                 listing.skipped.append(Skipped(entry.path, "broken link", is_permanent=False))
             return  # gone since the folder was read: the same as never seen

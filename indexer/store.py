@@ -243,6 +243,7 @@ class Store:
             sa.select(images_table.c.id)
             .select_from(_images_with_embedding(encoder.key))
             .where(images_table.c.content_id.is_not(None))
+            .where(images_table.c.skip_reason.is_(None))  # no encoder can have those
             .where(embeddings_table.c.content_id.is_(None))
             .limit(1)
         )

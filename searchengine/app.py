@@ -60,6 +60,7 @@ class Library:
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._encoders: dict[str, LazyEncoder] = {}
+        self._chosen: encoders.EncoderSpec | None = None
 
     def __enter__(self) -> Library:
         return self
@@ -139,8 +140,14 @@ class Library:
             return index_folders(store, targets, encoder, options, on_progress=on_progress)
 
     def forget(self, folder: str | os.PathLike[str]) -> int:
-        """Takes a folder out of the library; its files are not touched. Returns the pictures."""
+        """Takes a folder out of the library; its files are not touched. Returns the pictures.
+
+        Raises UsageError where the library knows nothing of that folder.
+        """
         path = os.path.abspath(os.path.expanduser(os.fspath(folder)))
+        known = any(remembered.path == path for remembered in self.store.folders())
+        if not known and not self.store.has_images_under(path):
+            raise UsageError(f"The library holds nothing below {path}. Run: searchengine status")
         with self.store.writer():
             return self.store.forget(path)
 
@@ -322,7 +329,13 @@ class Library:
 
     def _searching_encoder(self, default: EncoderRecord) -> tuple[EncoderRecord, LazyEncoder]:
         if self.settings.encoder == "auto":
-            return default, self._lazy(encoders.EncoderSpec(**default.spec), default.key)
+            spec = encoders.EncoderSpec(**default.spec)
+            if encoders.encoder_id(spec) != default.key:
+                raise EncoderMismatch(
+                    f"This library was indexed with {default.key}; this version of searchengine "
+                    f"has {encoders.encoder_id(spec)}. Run: searchengine index"
+                )
+            return default, self._lazy(spec)
         spec = self._named_spec()
         key = encoders.encoder_id(spec)
         record = next((r for r in self.store.encoders() if r.key == key), None)
@@ -332,17 +345,21 @@ class Library:
                 f"This library was indexed with {held}; --encoder says {self.settings.encoder}. "
                 f"Run: searchengine index --encoder {self.settings.encoder}"
             )
-        return record, self._lazy(spec, key)
+        return record, self._lazy(spec)
 
     def _encoder_for_indexing(self) -> LazyEncoder:
         if self.settings.encoder != "auto":
-            spec = self._named_spec()
-            return self._lazy(spec, encoders.encoder_id(spec))
+            return self._lazy(self._named_spec())
         default = self.store.default_encoder() if self.exists else None
         if default is not None:  # a library remembers its encoder; auto never changes it
-            return self._lazy(encoders.EncoderSpec(**default.spec), default.key)
-        spec = encoders.choose_auto(cache_dir=self.settings.cache_dir, announce=self.announce)
-        return self._lazy(spec, encoders.encoder_id(spec))
+            return self._lazy(encoders.EncoderSpec(**default.spec))
+        if self._chosen is None:  # asked once: the hub may take seconds to answer
+            self._chosen = encoders.choose_auto(
+                cache_dir=self.settings.cache_dir,
+                announce=self.announce,
+                precision=self.settings.precision,
+            )
+        return self._lazy(self._chosen)
 
     def _named_spec(self) -> encoders.EncoderSpec:
         return encoders.resolve(
@@ -352,7 +369,8 @@ class Library:
             cache_dir=self.settings.cache_dir,
         )
 
-    def _lazy(self, spec: encoders.EncoderSpec, key: str) -> LazyEncoder:
+    def _lazy(self, spec: encoders.EncoderSpec) -> LazyEncoder:
+        key = encoders.encoder_id(spec)
         if key not in self._encoders:
             options = encoders.EncoderOptions(
                 runtime=self.settings.runtime,

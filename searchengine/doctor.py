@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,26 +21,6 @@ from indexer.errors import SearchEngineError
 from indexer.settings import Settings, available_cores, user_file
 from searchengine.app import Library, open_library
 
-PACKAGES = (
-    "click",
-    "faiss-cpu",
-    "filelock",
-    "huggingface-hub",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "open_clip_torch",
-    "pathspec",
-    "pillow",
-    "pillow-heif",
-    "platformdirs",
-    "rich",
-    "sqlalchemy",
-    "tokenizers",
-    "torch",
-    "watchdog",
-)
 ENOUGH_BYTES = 1_000_000_000
 
 
@@ -76,20 +57,21 @@ def _python() -> Check:
 
 
 def _packages() -> Check:
+    needed = [
+        re.split(r"[^A-Za-z0-9_.-]", line)[0]
+        for line in importlib.metadata.requires("searchengine") or ()
+        if "extra ==" not in line
+    ]
     missing = []
-    for name in PACKAGES:
+    for name in needed:
         try:
             importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             missing.append(name)
     if missing:
-        return Check(
-            "packages",
-            "broken",
-            f"missing: {', '.join(missing)}",
-            f"pip install {' '.join(missing)}",
-        )
-    return Check("packages", "fine", f"{len(PACKAGES)} packages are there")
+        mend = f"pip install {' '.join(missing)}"
+        return Check("packages", "broken", f"missing: {', '.join(missing)}", mend)
+    return Check("packages", "fine", f"all {len(needed)} are there")
 
 
 def _device() -> Check:

@@ -99,6 +99,8 @@ def test_links_to_each_other_and_to_nothing_are_no_pictures(root: Path) -> None:
     scan = Scan(str(root), ScanRules(PICTURE_SUFFIXES))
     listings = list(scan)
     assert [file.path for listing in listings for file in listing.files] == [str(root / "a.jpg")]
+    assert [skipped.reason for skipped in listings[0].skipped] == ["broken link"] * 3
+    assert scan.errors == []  # or nothing could ever be deleted beside such a link
 
 
 def test_what_is_no_regular_file_is_never_opened(root: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import os
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from PIL import Image
 from indexer import encoders
 from indexer.decode import content_hash, decode
 from indexer.encoder import Encoder
-from indexer.errors import UsageError
+from indexer.errors import EncoderMismatch, UsageError
 from indexer.records import Decoded
 from searchengine import open_library
 
@@ -135,3 +136,17 @@ def test_an_index_with_two_encoders_answers_for_each(tmp_path: Path) -> None:
         library.index(tmp_path / "more")
     with open_library(tmp_path / "library", **options) as library:
         assert library.search("a cat").encoder == first
+
+
+def test_a_library_of_an_older_revision_says_so_and_the_next_run_mends_it(tmp_path: Path) -> None:
+    pictures = copy_photographs(tmp_path / "pictures", ("chelsea.png", "coffee.png"))
+    with open_library(tmp_path / "library", encoder="starter") as library:
+        library.index(pictures)
+    with sqlite3.connect(tmp_path / "library" / "library.sqlite") as connection:
+        connection.execute("UPDATE encoders SET key = 'starter/0'")
+    connection.close()
+    with open_library(tmp_path / "library") as library:
+        with pytest.raises(EncoderMismatch, match="indexed with starter/0.*searchengine index"):
+            library.search("a cat")
+        assert library.index().encoded == 2
+        assert os.path.basename(library.search("a cat", top_k=1).hits[0].path) == "chelsea.png"
