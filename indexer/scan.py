@@ -97,7 +97,12 @@ class Scan:
                     elif self._has_picture_suffix(entry.name) and not rules.ignores(entry.path):
                         self._take(entry, listing)
                 except OSError as error:
-                    self.errors.append((entry.path, error.strerror or str(error)))
+                    if error.errno == errno.ELOOP:  # links that lead to each other hide nothing
+                        listing.skipped.append(
+                            Skipped(entry.path, "broken link", is_permanent=False)
+                        )
+                    else:
+                        self.errors.append((entry.path, error.strerror or str(error)))
             yield listing
             pending.extend(reversed(folders))
 
@@ -117,9 +122,7 @@ class Scan:
     def _take(self, entry: os.DirEntry[str], listing: Listing) -> None:
         try:
             info = entry.stat()
-        except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.ELOOP):
-                raise
+        except FileNotFoundError:
             if entry.is_symlink():
                 listing.skipped.append(Skipped(entry.path, "broken link", is_permanent=False))
             return  # gone since the folder was read: the same as never seen

@@ -30,7 +30,16 @@ PICTURES = (
 # query, best picture, its cosine with the query
 ANSWERS = (("a cat", "chelsea.png", 0.0),)
 # all pictures for one query, best first
-ORDER_FOR_CAT = ("chelsea.png",)
+ORDER_FOR_CAT = (
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "hubble_deep_field.jpg",
+    "page.png",
+    "coins.png",
+    "astronaut.png",
+    "motorcycle_left.png",
+)
 
 
 def encode_pictures(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:

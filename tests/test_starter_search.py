@@ -146,7 +146,7 @@ def test_a_library_of_an_older_revision_says_so_and_the_next_run_mends_it(tmp_pa
         connection.execute("UPDATE encoders SET key = 'starter/0'")
     connection.close()
     with open_library(tmp_path / "library") as library:
-        with pytest.raises(EncoderMismatch, match="indexed with starter/0.*searchengine index"):
+        with pytest.raises(EncoderMismatch, match=r"indexed with starter/0.*searchengine index"):
             library.search("a cat")
         assert library.index().encoded == 2
         assert os.path.basename(library.search("a cat", top_k=1).hits[0].path) == "chelsea.png"
