@@ -93,13 +93,15 @@ def test_links_are_followed_once_and_loops_survived(root: Path, tmp_path: Path) 
 
 def test_links_to_each_other_and_to_nothing_are_no_pictures(root: Path) -> None:
     make_picture(root / "a.jpg")
-    (root / "x.jpg").symlink_to(root / "y.jpg")
-    (root / "y.jpg").symlink_to(root / "x.jpg")
+    outside = root.parent
+    (outside / "x.jpg").symlink_to(outside / "y.jpg")
+    (outside / "y.jpg").symlink_to(outside / "x.jpg")
+    (root / "x.jpg").symlink_to(outside / "x.jpg")
     (root / "dangling.jpg").symlink_to(root.parent / "nothing.jpg")
     scan = Scan(str(root), ScanRules(PICTURE_SUFFIXES))
     listings = list(scan)
     assert [file.path for listing in listings for file in listing.files] == [str(root / "a.jpg")]
-    assert [skipped.reason for skipped in listings[0].skipped] == ["broken link"] * 3
+    assert [skipped.reason for skipped in listings[0].skipped] == ["broken link"] * 2
     assert scan.errors == []  # or nothing could ever be deleted beside such a link
 
 
