@@ -39,9 +39,11 @@ def _print_table(result: SearchResult, thumbnails: bool | None) -> None:
         kind = protocol(terminal())
         if thumbnails and kind is None:
             click.echo("This terminal does not say that it can show pictures.", err=True)
-    for hit in result.hits:
-        date = (hit.taken_at or "").replace("T", " ")[:16]
-        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {date:<16}  {hit.path}")
+    dates = [(hit.taken_at or "").replace("T", " ")[:16] for hit in result.hits]
+    column = max(map(len, dates), default=0)
+    for hit, date in zip(result.hits, dates, strict=True):
+        taken = f"{date:<{column}}  " if column else ""
+        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {taken}{hit.path}")
         if kind:
             from searchengine.commands.thumbnails import thumbnail
 
