@@ -28,7 +28,15 @@ PICTURES = (
     "hubble_deep_field.jpg",
 )
 # query, best picture, its cosine with the query
-ANSWERS = (("a cat", "chelsea.png", 0.0),)
+ANSWERS = (
+    ("a cat", "chelsea.png", 0.4493),
+    ("a cup of coffee with a spoon", "coffee.png", 0.2384),
+    ("a rocket launch", "rocket.jpg", 0.3048),
+    ("a motorcycle", "motorcycle_left.png", 0.5605),
+    ("a page of printed text", "page.png", 0.1632),
+    ("stars and galaxies in the night sky", "hubble_deep_field.jpg", 0.1847),
+    ("an astronaut in an orange suit", "astronaut.png", 0.1771),
+)
 # all pictures for one query, best first
 ORDER_FOR_CAT = (
     "chelsea.png",
