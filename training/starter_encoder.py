@@ -8,7 +8,7 @@ al. 2014) over ImageNet's class names in the other. Text tower: all-MiniLM-L6-v2
 linear residual. Stamps, COCO and Caltech-101 are never trained on.
 
 Split of Flickr8k by sha256 of the file name, in rising order: the first 1,000 are the test, the
-next 1,000 the validation set for the choices below (stamps were in view), the rest for training. The
+next 1,000 the validation set for choosing (stamps were in view), the rest for training. The
 shipped weights are trained on training and validation pictures (`--holdout test`).
 """
 
