@@ -17,6 +17,8 @@ from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver
 from watchdog.observers.polling import PollingObserver
 
+from indexer.scan import IGNORE_FILE
+
 NETWORK_FILE_SYSTEMS = frozenset(
     "nfs nfs4 cifs smb smb2 smb3 smbfs afpfs webdav davfs 9p fuse.sshfs fuse.rclone".split()
 )
@@ -26,10 +28,17 @@ class Watcher:
     """Watches folders while it is a context; `wait` tells which of them have changed."""
 
     def __init__(
-        self, roots: Sequence[str], *, quiet_s: float = 2.0, longest_s: float = 30.0
+        self,
+        roots: Sequence[str],
+        suffixes: frozenset[str],
+        *,
+        quiet_s: float = 2.0,
+        longest_s: float = 30.0,
     ) -> None:
         """
         Args:
+            suffixes: of the files that matter, lower case with the dot. Without them a library
+                inside a watched folder would wake its own watcher for ever.
             quiet_s: events are passed on once none has come for that long: a copy is over.
             longest_s: and at the latest so long after the first of them.
         """
@@ -42,7 +51,8 @@ class Watcher:
         for root in roots:
             if os.path.isdir(root):
                 observer = PollingObserver(timeout=60) if is_on_network(root) else Observer()
-                observer.schedule(_Handler(self._note, root), root, recursive=True)
+                handler = _Handler(self._note, root, suffixes)
+                observer.schedule(handler, root, recursive=True)
                 self._observers.append(observer)
 
     def __enter__(self) -> Watcher:
@@ -87,14 +97,26 @@ class Watcher:
 
 
 class _Handler(FileSystemEventHandler):
-    def __init__(self, note: Callable[[str], None], root: str) -> None:
+    def __init__(self, note: Callable[[str], None], root: str, suffixes: frozenset[str]) -> None:
         self._note = note
         self._root = root
+        self._suffixes = suffixes
 
     def on_any_event(self, event: FileSystemEvent) -> None:
         # reading a picture, as the indexer does, is no change
-        if event.event_type not in ("opened", "closed_no_write"):
+        if event.event_type in ("opened", "closed_no_write"):
+            return
+        if event.is_directory:
+            # what happens to a file in it has its own event
+            matters = event.event_type in ("created", "deleted", "moved")
+        else:
+            matters = self._matters(event.src_path) or self._matters(event.dest_path)
+        if matters:
             self._note(self._root)
+
+    def _matters(self, path: str | bytes) -> bool:
+        name = os.path.basename(os.fsdecode(path))
+        return name == IGNORE_FILE or os.path.splitext(name)[1].lower() in self._suffixes
 
 
 def is_on_network(path: str, *, mounts: str = "/proc/self/mounts") -> bool:

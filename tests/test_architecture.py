@@ -29,7 +29,7 @@ INDEXER = {
     "torch_encoder": {"encoder", "errors", "onnx_encoder"},
     "export": {"encoder", "errors", "onnx_encoder", "torch_encoder"},
     "encoders": {"encoder", "errors", "catalogue", "onnx_encoder", "torch_encoder", "export"},
-    "watch": set(),
+    "watch": {"scan"},
     "pipeline": {"records", "errors", "encoder", "scan", "decode", "store", "index_file"},
 }
 

@@ -9,8 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import command_environment, make_picture, stored_pictures
+from conftest import FakeLibrary, command_environment, make_picture, stored_pictures
 
+from indexer.decode import PICTURE_SUFFIXES as SUFFIXES
 from indexer.watch import Watcher, is_on_network
 
 
@@ -18,7 +19,7 @@ def test_a_burst_of_changes_is_told_once_by_its_root(tmp_path: Path) -> None:
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir()
     other.mkdir()
-    with Watcher([str(one), str(other)], quiet_s=0.3) as watcher:
+    with Watcher([str(one), str(other)], SUFFIXES, quiet_s=0.3) as watcher:
         for number in range(5):
             make_picture(one / "sub" / f"{number}.png")
             time.sleep(0.05)
@@ -28,16 +29,28 @@ def test_a_burst_of_changes_is_told_once_by_its_root(tmp_path: Path) -> None:
         assert watcher.wait(20) == {str(other)}
 
 
+def test_a_library_inside_a_watched_folder_does_not_wake_its_own_watcher(tmp_path: Path) -> None:
+    library = FakeLibrary(tmp_path / "library", tmp_path / "pictures")
+    make_picture(library.root / "a.png")
+    library.index()
+    with Watcher([str(tmp_path)], SUFFIXES, quiet_s=0.1) as watcher:
+        library.index()
+        assert watcher.wait(1) == set()
+        make_picture(library.root / "b.png")
+        assert watcher.wait(20) == {str(tmp_path)}
+    library.store.close()
+
+
 def test_reading_is_no_change(tmp_path: Path) -> None:
     path = make_picture(tmp_path / "a.png")
-    with Watcher([str(tmp_path)], quiet_s=0.1) as watcher:
+    with Watcher([str(tmp_path)], SUFFIXES, quiet_s=0.1) as watcher:
         path.read_bytes()
         list(tmp_path.iterdir())
         assert watcher.wait(0.7) == set()
 
 
 def test_a_missing_root_is_not_watched_and_no_error(tmp_path: Path) -> None:
-    with Watcher([str(tmp_path / "gone")]) as watcher:
+    with Watcher([str(tmp_path / "gone")], SUFFIXES) as watcher:
         assert watcher.wait(0.1) == set()
 
 

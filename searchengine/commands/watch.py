@@ -33,6 +33,7 @@ LOCKED_WAIT_S = 5.0
 @encoder_options
 def watch(folders: tuple[str, ...], library: Path | None, every: float, **settings: Any) -> int:
     """Keep the library up to date with FOLDERs, or with all it remembers, until Ctrl-C."""
+    from indexer.decode import PICTURE_SUFFIXES
     from indexer.watch import Watcher
 
     with library_from(library, **settings) as opened:
@@ -40,7 +41,7 @@ def watch(folders: tuple[str, ...], library: Path | None, every: float, **settin
             return 130
         roots = [folder.path for folder in opened.store.folders()]
         click.echo(f"Watching {', '.join(roots)}. Ctrl-C ends it.", err=True)
-        with Watcher(roots) as watcher:
+        with Watcher(roots, PICTURE_SUFFIXES) as watcher:
             changed = set(roots)  # what changed before the watcher listened
             while _index(opened, changed):
                 changed = watcher.wait(every * 60) or set(roots)
