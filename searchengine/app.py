@@ -18,12 +18,12 @@ from PIL import Image
 from indexer import encoders
 from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderMismatch, UsageError
-from indexer.records import EncoderRecord, IndexSummary
+from indexer.records import EncoderRecord, Filter, IndexSummary
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
 from searchengine.engine import Engine, SearchResult, Sort, make_filter
-from searchengine.query import parse
+from searchengine.query import Query, parse, parse_similar
 
 if TYPE_CHECKING:
     from indexer.pipeline import OnProgress, Target
@@ -230,10 +230,7 @@ class Library:
         """
         parsed = parse(query, add=add, subtract=subtract)
         which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
-        top_k = self._top_k(top_k)
-        if self.engine is None:
-            return self._nothing_indexed(parsed.text)
-        return self.engine.search(parsed, top_k=top_k, which=which, sort=sort, min_score=min_score)
+        return self._answer(parsed, top_k, which, sort, min_score)
 
     def similar(
         self,
@@ -246,6 +243,8 @@ class Library:
         camera: str | None = None,
         sort: Sort = "relevance",
         min_score: float | None = None,
+        add: Sequence[str] = (),
+        subtract: Sequence[str] = (),
     ) -> SearchResult:
         """Pictures like this one, which may lie outside the library; itself left out.
 
@@ -253,26 +252,24 @@ class Library:
         """
         if not isinstance(picture, Image.Image):
             picture = Path(picture).expanduser()
+        parsed = parse_similar(picture, add=add, subtract=subtract)
         which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
-        top_k = self._top_k(top_k)
-        if self.engine is None:
-            return self._nothing_indexed(str(picture))
-        return self.engine.similar(
-            picture, top_k=top_k, which=which, sort=sort, min_score=min_score
-        )
+        return self._answer(parsed, top_k, which, sort, min_score)
 
-    def _nothing_indexed(self, query: str) -> SearchResult:
-        self.announce(
-            f"The library {self.settings.library} holds no pictures yet. "
-            "Run: searchengine index ~/Pictures"
-        )
-        return SearchResult(query, "", "embeddings", [], {"total": 0.0}, [])
-
-    def _top_k(self, top_k: int | None) -> int:
+    def _answer(
+        self, query: Query, top_k: int | None, which: Filter, sort: Sort, min_score: float | None
+    ) -> SearchResult:
         top_k = self.settings.top_k if top_k is None else top_k
         if top_k < 1:
             raise UsageError(f"--top-k is {top_k}; it must be at least 1.")
-        return top_k
+        engine = self.engine
+        if engine is None:
+            self.announce(
+                f"The library {self.settings.library} holds no pictures yet. "
+                "Run: searchengine index ~/Pictures"
+            )
+            return SearchResult(query.text, "", "embeddings", [], {"total": 0.0}, [])
+        return engine.search(query, top_k=top_k, which=which, sort=sort, min_score=min_score)
 
     # -- embeddings
 

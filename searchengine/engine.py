@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from PIL import Image
 
 from indexer import lookup
 from indexer.encoder import LazyEncoder
@@ -75,7 +73,8 @@ class _Stopwatch:
     def stage(self, name: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self.took_ms[name] = round((time.perf_counter() - started) * 1000, 2)
+        took_ms = (time.perf_counter() - started) * 1000
+        self.took_ms[name] = round(self.took_ms.get(name, 0.0) + took_ms, 2)
 
 
 class Engine:
@@ -100,58 +99,15 @@ class Engine:
         sort: Sort = "relevance",
         min_score: float | None = None,
     ) -> SearchResult:
-        """Text and arithmetic search. Raises UsageError, EncoderError, LibraryError."""
+        """Answers by text, picture or both. Raises UsageError, EncoderError, LibraryError."""
         watch = _Stopwatch()
-        with watch.stage("encoder"):
-            encoder = self.encoder.get()
-        with watch.stage("embed"):
-            vector = retrieve.embed_terms(query.terms, encoder, self.max_megapixels)
-        return self._answer(query.text, vector, watch, top_k, which, sort, min_score)
-
-    def similar(
-        self,
-        picture: Path | Image.Image,
-        *,
-        top_k: int,
-        which: Filter,
-        sort: Sort = "relevance",
-        min_score: float | None = None,
-    ) -> SearchResult:
-        """Pictures like this one, in the library or not; the picture itself is left out."""
-        watch = _Stopwatch()
-        stored = None
-        leave_out = None
-        if isinstance(picture, Path):
-            leave_out = os.path.abspath(picture)
-            with self.store.reading() as connection:
-                stored = retrieve.stored_embedding(connection, picture, self.record)
-        if stored is not None:
-            vector = stored[1]
-        else:
-            with watch.stage("encoder"):
-                encoder = self.encoder.get()
-            with watch.stage("embed"):
-                vector = retrieve.encode_picture(picture, encoder, self.max_megapixels)
-        name = str(picture) if isinstance(picture, Path) else "(picture)"
-        return self._answer(name, vector, watch, top_k, which, sort, min_score, leave_out)
-
-    def _answer(
-        self,
-        query: str,
-        vector: retrieve.Vector,
-        watch: _Stopwatch,
-        top_k: int,
-        which: Filter,
-        sort: Sort,
-        min_score: float | None,
-        leave_out: str | None = None,
-    ) -> SearchResult:
+        vector = self._embed(query, watch)
         with self.store.reading() as connection:
             with watch.stage("open"):
                 index = self._current_index(connection)
             with watch.stage("search"):
                 found = retrieve.nearest(
-                    connection, index, vector, top_k=top_k, which=which, leave_out=leave_out
+                    connection, index, vector, top_k=top_k, which=which, leave_out=query.leave_out
                 )
         if min_score is not None:
             found = [(record, score) for record, score in found if score >= min_score]
@@ -159,7 +115,25 @@ class Engine:
             found.sort(key=lambda item: item[0].shown_at, reverse=True)  # newest first
         watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
         hits = [_hit(rank, record, score) for rank, (record, score) in enumerate(found, start=1)]
-        return SearchResult(query, self.record.key, "embeddings", [], watch.took_ms, hits)
+        return SearchResult(query.text, self.record.key, "embeddings", [], watch.took_ms, hits)
+
+    def _embed(self, query: Query, watch: _Stopwatch) -> retrieve.Vector:
+        with watch.stage("embed"), self.store.reading() as connection:
+            # a picture of the library needs no encoder
+            known = [
+                retrieve.stored_embedding(connection, term, self.record) for term in query.terms
+            ]
+        if any(embedding is None for embedding in known):
+            with watch.stage("encoder"):
+                encoder = self.encoder.get()
+            with watch.stage("embed"):
+                known = [
+                    retrieve.encode_term(term, encoder, self.max_megapixels)
+                    if embedding is None
+                    else embedding
+                    for term, embedding in zip(query.terms, known, strict=True)
+                ]
+        return retrieve.weighted_sum(query.terms, [e for e in known if e is not None])
 
     def _current_index(self, connection: Any) -> FlatIndex:
         generation = lookup.generation(connection)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,11 +27,13 @@ class Term:
 class Query:
     """What to search by: the weighted sum of the terms' embeddings.
 
-    `text` is what results call the query: the sentence, or the picture's path.
+    `text` is what results call the query: the sentence, or the picture's path. `leave_out` is the
+    path of a file that may not answer: the picture that is searched by.
     """
 
     text: str
     terms: tuple[Term, ...]
+    leave_out: str | None = None
 
 
 def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -> Query:
@@ -46,6 +49,21 @@ def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -
         raise UsageError("The query is empty. Say what the picture shows: searchengine search dog")
     terms += [_term(part, sign=-1) for part in subtract]
     return Query(text, tuple(terms))
+
+
+def parse_similar(
+    picture: Path | Image.Image, *, add: Sequence[str] = (), subtract: Sequence[str] = ()
+) -> Query:
+    """A query by a picture, with the same arithmetic; the file itself is left out of the answer."""
+    return Query(
+        str(picture) if isinstance(picture, Path) else "(picture)",
+        (
+            Term(picture),
+            *(_term(part, sign=1) for part in add),
+            *(_term(part, sign=-1) for part in subtract),
+        ),
+        leave_out=os.path.abspath(picture) if isinstance(picture, Path) else None,
+    )
 
 
 def _term(part: str, *, sign: int) -> Term:

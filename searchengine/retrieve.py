@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,37 +53,38 @@ def encode_picture(subject: Path | Image.Image, encoder: Encoder, max_megapixels
     return embedding
 
 
-def embed_terms(terms: Iterable[Term], encoder: Encoder, max_megapixels: float) -> Vector:
-    """The weighted sum of the terms' embeddings, (D,), L2-normalised.
+def encode_term(term: Term, encoder: Encoder, max_megapixels: float) -> Vector:
+    """Returns (D,) float32, L2-normalised. Raises UsageError, EncoderError."""
+    if not isinstance(term.subject, str):
+        return encode_picture(term.subject, encoder, max_megapixels)
+    embedding: Vector = encoder.encode_texts([term.subject])[0]
+    return embedding
 
-    Raises UsageError where the terms cancel each other out.
-    """
-    total = np.zeros(encoder.dimension, np.float32)
-    for term in terms:
-        if isinstance(term.subject, str):
-            embedding = encoder.encode_texts([term.subject])[0]
-        else:
-            embedding = encode_picture(term.subject, encoder, max_megapixels)
-        total += term.weight * embedding
+
+def weighted_sum(terms: Sequence[Term], embeddings: Sequence[Vector]) -> Vector:
+    """Returns (D,) float32, L2-normalised. Raises UsageError where the terms cancel out."""
+    total = np.sum(
+        [term.weight * embedding for term, embedding in zip(terms, embeddings, strict=True)], axis=0
+    )
     length = float(np.linalg.norm(total))
     if length < 1e-6:
         raise UsageError("What is subtracted cancels out what is searched for; nothing is left.")
-    return total / length
+    unit: Vector = (total / length).astype(np.float32)
+    return unit
 
 
-def stored_embedding(
-    connection: Connection, path: Path, encoder: EncoderRecord
-) -> tuple[ImageRecord, Vector] | None:
+def stored_embedding(connection: Connection, term: Term, encoder: EncoderRecord) -> Vector | None:
     """The embedding of a picture of the library, if the file is still the one indexed."""
-    try:
-        info = os.stat(path)
-    except OSError:
+    if not isinstance(term.subject, Path):
         return None
-    record = lookup.image_at(connection, os.path.abspath(path))
+    try:
+        info = os.stat(term.subject)
+    except (OSError, ValueError):
+        return None
+    record = lookup.image_at(connection, os.path.abspath(term.subject))
     if record is None or (info.st_size, info.st_mtime_ns) != (record.size_bytes, record.mtime_ns):
         return None
-    embedding = lookup.embedding_of(connection, record.content_id, encoder)
-    return None if embedding is None else (record, embedding)
+    return lookup.embedding_of(connection, record.content_id, encoder)
 
 
 def nearest(

@@ -126,6 +126,17 @@ def test_arithmetic_adds_and_subtracts_texts_and_pictures(
     assert without.index("chelsea.png") > 4
 
 
+def test_similar_takes_the_same_arithmetic(run_command: RunCommand, pictures: Path) -> None:
+    run_command("index", pictures)
+    cat = pictures / "chelsea.png"
+    plain = hits(run_command("similar", cat, "-k", "1", "--json"))
+    pulled = hits(run_command("similar", cat, "--add", "4:a cup of coffee", "-k", "1", "--json"))
+    assert plain != pulled == ["coffee.png"]
+    away = run_command("similar", cat, "--subtract", f"2:{pictures / 'coffee.png'}", "--json")
+    assert hits(away)[-1] == "coffee.png"
+    assert set(json.loads(away.stdout)["took_ms"]) == {"embed", "open", "search", "total"}
+
+
 def test_paths_are_made_for_pipes(run_command: RunCommand, pictures: Path) -> None:
     strange = os.fsencode(pictures) + b"/caf\xe9 \n.png"
     shutil.copy(os.fsencode(photograph("chelsea.png")), strange)

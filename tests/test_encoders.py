@@ -9,7 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,6 +22,7 @@ from photographs import photograph
 from PIL import Image
 
 from indexer.catalogue import recommended_entry
+from indexer.encoder import Embeddings
 from indexer.encoders import (
     EncoderOptions,
     EncoderSpec,
@@ -31,7 +33,7 @@ from indexer.encoders import (
     resolve,
 )
 from indexer.errors import EncoderError, EncoderUnavailable, UnknownEncoder, UsageError
-from indexer.export import build_clip_tokenizer, export_encoder, export_folder
+from indexer.export import build_clip_tokenizer, check_against_torch, export_folder
 from indexer.onnx_encoder import OnnxEncoder, clean_text
 from indexer.torch_encoder import TorchEncoder, build_torch_encoder
 
@@ -74,9 +76,22 @@ def by_torch(tiny: EncoderSpec) -> TorchEncoder:
 def cache(tmp_path_factory: pytest.TempPathFactory, tiny: EncoderSpec) -> Path:
     """A cache in which the small encoder is prepared, once for all tests here."""
     directory = tmp_path_factory.mktemp("cache")
+    folder = export_folder(directory, tiny.name)
+    killed = folder.with_name(f".{folder.name}.draft")  # of a process that was killed in between
+    killed.mkdir(parents=True)
+    (killed / "encoder.json").write_text("{")
     announced: list[str] = []
     options = EncoderOptions(cache_dir=directory, device="cpu")
-    build_encoder(tiny, options, announce=announced.append)
+    threads = [
+        threading.Thread(
+            target=build_encoder, args=(tiny, options), kwargs={"announce": announced.append}
+        )
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert announced == ["Preparing tiny-onnx/random for this machine (once, about a minute)"]
     return directory
 
@@ -238,47 +253,30 @@ def test_an_int8_export_is_near_smaller_and_has_an_id_of_its_own(
         id: (export_folder(cache, id) / "image.onnx").stat().st_size
         for id in (encoder.id, tiny.name)
     }
-    assert size[encoder.id] < 0.5 * size[tiny.name]
+    assert size[encoder.id] < 0.75 * size[tiny.name]  # its first convolution stays as it is
 
 
-def test_two_that_prepare_at_once_leave_one_whole_export_and_no_leftovers(
-    tmp_path: Path, by_torch: TorchEncoder
+def test_two_that_prepared_at_once_left_one_whole_export_and_no_half_written_one(
+    cache: Path, tiny: EncoderSpec
 ) -> None:
-    folder = export_folder(tmp_path, by_torch.id)
-    half_written = folder.parent / f".{folder.name}.killed"
-    half_written.mkdir(parents=True)
-    (half_written / "encoder.json").write_text("{")
-    threads = [
-        threading.Thread(
-            target=export_encoder,
-            args=(by_torch, folder),
-            kwargs={"precision": "fp32", "id": by_torch.id},
-        )
-        for _ in range(2)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert [path.name for path in folder.parent.iterdir() if path.is_dir()] == [folder.name]
-    assert OnnxEncoder.load(folder).encode_texts(["a dog"]).shape == (1, 32)
+    folder = export_folder(cache, tiny.name)
+    folders = [path.name for path in folder.parent.iterdir() if path.is_dir()]
+    assert [name for name in folders if not name.endswith("int8")] == [folder.name]
 
 
 def test_an_export_that_disagrees_with_torch_is_refused(
-    tmp_path: Path, by_torch: TorchEncoder, tiny: EncoderSpec
+    exported: Path, by_torch: TorchEncoder
 ) -> None:
-    class Liar(TorchEncoder):
-        """Exports one set of weights and shows the embeddings of another."""
+    class Shifted(TorchEncoder):
+        """The same model with its text embeddings out of place."""
 
-        def encode_texts(self, texts):  # type: ignore[no-untyped-def]
+        def encode_texts(self, texts: Sequence[str]) -> Embeddings:
             return np.roll(super().encode_texts(texts), 1, axis=1)
 
-    liar = object.__new__(Liar)
-    liar.__dict__.update(by_torch.__dict__)
-    folder = export_folder(tmp_path, "liar")
-    with pytest.raises(EncoderError, match=r"differs from torch: cosine .* where 0\.999 is"):
-        export_encoder(liar, folder, precision="fp32", id="liar/1")
-    assert [path for path in folder.parent.iterdir() if path.is_dir()] == []
+    shifted = object.__new__(Shifted)
+    shifted.__dict__.update(by_torch.__dict__)
+    with pytest.raises(EncoderError, match=r"differs from torch: cosine 1\.0000 on pictures"):
+        check_against_torch(OnnxEncoder.load(exported), shifted, precision="fp32")
 
 
 def test_what_cannot_be_exported_runs_on_torch_and_one_line_says_so(tmp_path: Path) -> None:
@@ -345,8 +343,10 @@ def test_the_rebuilt_tokenizer_gives_open_clips_token_ids() -> None:
     random_strings = []
     for _ in range(300):
         low, high = ranges[generator.integers(len(ranges))]
-        letters = generator.integers(low, high, generator.integers(1, 40))
-        random_strings.append("".join(map(chr, letters)) + " a dog's " + chr(letters[0]))
+        letters = map(chr, generator.integers(low, high, generator.integers(1, 40)))
+        # what Unicode has not assigned yet is a letter or none, by the age of the library
+        assigned = "".join(letter for letter in letters if unicodedata.category(letter) != "Cn")
+        random_strings.append(f"{assigned} a dog's {assigned[:1]}")
     for text in [*strings(), *random_strings]:
         assert ours.encode(clean_text(text, "lower")).ids == theirs([text])[0].tolist(), repr(text)
 

@@ -13,7 +13,7 @@ from fakes import ColourEncoder
 from indexer.errors import EncoderError
 from indexer.index_file import index_path
 from indexer.records import Filter
-from searchengine.query import Query, Term
+from searchengine.query import Query, Term, parse_similar
 
 
 def test_a_picture_is_found_by_what_it_shows(library: FakeLibrary) -> None:
@@ -39,7 +39,10 @@ def test_a_changed_picture_is_embedded_again(library: FakeLibrary) -> None:
     make_picture(library.root / "a.png", "blue", size=(30, 30))
     summary = library.index()
     assert (summary.changed, summary.new) == (1, 0)
-    assert library.engine.similar(library.root / "a.png", top_k=5, which=Filter()).hits == []
+    assert (
+        library.engine.search(parse_similar(library.root / "a.png"), top_k=5, which=Filter()).hits
+        == []
+    )
     make_picture(library.root / "b.png", "red", size=(31, 31))
     library.index()
     assert library.found("blue") == ["a.png", "b.png"]

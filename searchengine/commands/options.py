@@ -52,7 +52,7 @@ encoder_options = _stacked(
     ),
 )
 
-filter_options = _stacked(
+search_options = _stacked(
     click.option("-k", "--top-k", type=click.IntRange(min=1), help="How many pictures (10)."),
     click.option(
         "--under", multiple=True, metavar="DIR", help="Only pictures below DIR; repeatable."
@@ -66,6 +66,8 @@ filter_options = _stacked(
         default="relevance",
         help="date: the best pictures, newest first.",
     ),
+    click.option("--add", multiple=True, metavar="TEXT|FILE", help="Add it; weighted as in 2:dog."),
+    click.option("--subtract", multiple=True, metavar="TEXT|FILE", help="Take it away; likewise."),
     click.option("--min-score", type=float, metavar="X", help="Leave out cosines below X."),
 )
 

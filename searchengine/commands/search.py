@@ -9,19 +9,17 @@ import click
 
 from searchengine.commands.options import (
     encoder_options,
-    filter_options,
     library_from,
     library_option,
     output_options,
+    search_options,
 )
 
 
 @click.command()
 @click.argument("query", nargs=-1, metavar="QUERY")
 @library_option
-@filter_options
-@click.option("--add", multiple=True, metavar="TEXT|FILE", help="Add it; weighted as in 2:dog.")
-@click.option("--subtract", multiple=True, metavar="TEXT|FILE", help="Take it away; likewise.")
+@search_options
 @output_options
 @encoder_options
 def search(
@@ -45,7 +43,7 @@ def search(
 @click.command()
 @click.argument("image", type=click.Path(path_type=str))
 @library_option
-@filter_options
+@search_options
 @output_options
 @encoder_options
 def similar(
