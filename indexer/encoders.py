@@ -30,7 +30,7 @@ from indexer.catalogue import (
 )
 from indexer.encoder import Encoder
 from indexer.errors import EncoderError, EncoderUnavailable, UnknownEncoder, UsageError
-from indexer.export import export_encoder, export_folder, is_exported
+from indexer.export import Precision, export_encoder, export_folder, is_exported
 from indexer.onnx_encoder import OnnxEncoder, read_card
 from indexer.torch_encoder import (
     RANDOM_TAG,
@@ -217,21 +217,22 @@ def _build_onnx(spec: EncoderSpec, options: EncoderOptions, announce: Announce) 
         missing = [name for name in ("onnx", "onnxscript") if not importlib.util.find_spec(name)]
         if missing:
             raise EncoderError(f"The export needs {missing[0]}. Run: pip install {missing[0]}")
-        encoder = _build_torch(spec, options, announce, device="cpu", weights="fp32")
-        announce(f"Preparing {_shown(spec)} for this machine (once, about a minute)")
+        built: list[TorchEncoder] = []
+
+        def build() -> TorchEncoder:
+            built.append(_build_torch(spec, options, announce, device="cpu", weights="fp32"))
+            announce(f"Preparing {_shown(spec)} for this machine (once, about a minute)")
+            return built[0]
+
+        precision: Precision = "int8" if spec.precision == "int8" else "fp32"
         try:
-            export_encoder(
-                encoder,
-                folder,
-                precision="int8" if spec.precision == "int8" else "fp32",
-                id=id,
-            )
+            export_encoder(build, folder, precision=precision, id=id)
         except EncoderError as error:
-            if options.runtime == "onnx" or spec.precision == "int8":
+            if not built or options.runtime == "onnx" or spec.precision == "int8":
                 raise
             announce(f"{error} Going on with torch, which is slower on a CPU.")
-            return encoder
-        del encoder
+            return built[0]
+        built.clear()
     return OnnxEncoder.load(folder, threads=options.threads)
 
 

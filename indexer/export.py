@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -58,19 +58,23 @@ def is_exported(folder: Path) -> bool:
     return (folder / CARD_FILE).is_file()
 
 
-def export_encoder(encoder: TorchEncoder, folder: Path, *, precision: Precision, id: str) -> None:
+def export_encoder(
+    build: Callable[[], TorchEncoder], folder: Path, *, precision: Precision, id: str
+) -> None:
     """Writes the folder unless it is there; a half-written one is never seen under its name.
 
+    Of several processes that want the same encoder at once, one calls `build` and the others wait.
     Raises EncoderError where the exported networks do not agree with torch.
     """
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(f"{folder}.lock"):  # two processes may want the same encoder at once
+        with FileLock(f"{folder}.lock"):
             if is_exported(folder):
                 return
-            for leftover in folder.parent.glob(f".{folder.name}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)
-            draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+            draft = folder.with_name(f".{folder.name}.draft")
+            shutil.rmtree(draft, ignore_errors=True)  # of a process that was killed
+            encoder = build()
+            draft.mkdir()
             try:
                 _write(encoder, draft, precision=precision, id=id)
                 _sync(draft)
