@@ -10,19 +10,18 @@ import ctypes
 import hashlib
 import importlib.util
 import platform
-import threading
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from indexer.catalogue import (
+    HUB_PATIENCE_S,
     STARTER_NAME,
     WEIGHT_FILES,
     CatalogueEntry,
     find,
+    hub_serves,
     is_cached,
     load_catalogue,
     recommended_entry,
@@ -43,7 +42,6 @@ from indexer.torch_encoder import (
 Announce = Callable[[str], None]
 
 STARTER_FOLDER = Path(__file__).parent / "starter"
-HUB_PATIENCE_S = 5.0
 _STARTER_MEND = "Install searchengine again: pip install --force-reinstall --no-deps searchengine"
 
 
@@ -135,24 +133,7 @@ def answers(
     entry: CatalogueEntry, *, endpoint: str | None = None, patience_s: float = HUB_PATIENCE_S
 ) -> bool:
     """Whether the model hub would serve this encoder, found out within `patience_s` seconds."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    addresses = [
-        f"{endpoint or constants.ENDPOINT}/{entry.repository}/resolve/main/{file}"
-        for file in WEIGHT_FILES
-    ]
-    found: list[bool] = []
-
-    def ask() -> None:
-        found.append(any(_is_hub_file(address, patience_s) for address in addresses))
-
-    # a thread, because looking up a name knows no time limit of its own
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(patience_s)
-    return bool(found and found[0])
+    return hub_serves(entry.repository, WEIGHT_FILES, endpoint=endpoint, patience_s=patience_s)
 
 
 def build_encoder(spec: EncoderSpec, options: EncoderOptions, *, announce: Announce) -> Encoder:
@@ -337,23 +318,3 @@ def _file_sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise EncoderUnavailable(f"Cannot read the checkpoint {path}: {error.strerror}") from error
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None  # the hub's own answer counts, not that of its storage
-
-
-def _is_hub_file(address: str, timeout_s: float) -> bool:
-    request = urllib.request.Request(address, method="HEAD")
-    try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout_s) as reply:
-            headers = reply.headers
-    except urllib.error.HTTPError as error:
-        if error.code >= 400:
-            return False
-        headers = error.headers  # a redirect
-    except (OSError, ValueError):
-        return False
-    # a captive portal answers everything, but does not know this
-    return "X-Repo-Commit" in headers

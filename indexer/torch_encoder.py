@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from indexer.catalogue import hub_serves
 from indexer.encoder import Embeddings
 from indexer.errors import EncoderError, EncoderUnavailable, UsageError
 from indexer.onnx_encoder import Resize, fit_square
@@ -324,18 +325,27 @@ def _preprocessing(architecture: str, config: dict[str, Any]) -> Preprocessing:
 def _load_tokenizer(architecture: str) -> tuple[Callable[..., Any] | None, str]:
     import open_clip
 
+    config = open_clip.get_model_config(architecture) or {}
+    source = config.get("text_cfg", {}).get("hf_tokenizer_name")
+    if not source:
+        return open_clip.get_tokenizer(architecture), ""
     with quiet():
         try:
-            return open_clip.get_tokenizer(architecture), ""
+            return open_clip.get_tokenizer(architecture, local_files_only=True), ""
         except Exception as error:  # transformers and the hub each have errors of their own
-            config = open_clip.get_model_config(architecture) or {}
-            source = config.get("text_cfg", {}).get("hf_tokenizer_name", "its tokenizer")
-            reason = str(error).strip().split("\n")[0][:200]
-            return None, (
-                f"{architecture} needs a tokenizer that open_clip fetches from "
-                f"https://huggingface.co/{source}, which cannot be had now ({reason}). Pictures "
-                "can be encoded, texts cannot. Run the command again with a network, once."
-            )
+            reason = error
+        # asked first, because the libraries' own tries go on for a minute
+        if hub_serves(source, ("tokenizer_config.json",)):
+            try:
+                return open_clip.get_tokenizer(architecture), ""
+            except Exception as error:
+                reason = error
+    short = str(reason).strip().split("\n")[0][:200]
+    return None, (
+        f"{architecture} needs a tokenizer that open_clip fetches from "
+        f"https://huggingface.co/{source}, which cannot be had now ({short}). Pictures can be "
+        "encoded, texts cannot. Run the command again with a network, once."
+    )
 
 
 @contextmanager
