@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from indexer.catalogue import WEIGHT_FILES, find, is_cached, load_catalogue, recommended_entry
+from indexer.encoders import STARTER_FOLDER
 from indexer.errors import UnknownEncoder
+from indexer.onnx_encoder import read_card
 
 OPEN_CLIP_ENTRIES = [entry for entry in load_catalogue() if entry.name != "starter"]
 
@@ -37,6 +39,17 @@ def test_dimensions_are_those_of_open_clips_configurations() -> None:
 
     for entry in OPEN_CLIP_ENTRIES:
         assert open_clip.get_model_config(entry.architecture)["embed_dim"] == entry.dimension
+
+
+def test_the_starter_is_listed_as_it_ships_and_needs_no_download() -> None:
+    starter = find("starter")
+    card = read_card(STARTER_FOLDER)
+    assert (starter.full_name, starter.dimension) == (
+        f"{card.name}/{card.revision}",
+        card.dimension,
+    )
+    assert starter.download_mb == 0
+    assert is_cached(starter)
 
 
 def test_short_names_are_architectures_and_a_second_tag_adds_its_first_word() -> None:
