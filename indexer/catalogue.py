@@ -1,22 +1,16 @@
-"""The encoders known by a short name, and whether their weights can be had; without torch."""
+"""The encoders known by a short name, and whether their weights are here; without torch."""
 
 from __future__ import annotations
 
 import difflib
-import threading
 import tomllib
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from indexer.config_files import config_path
 from indexer.errors import UnknownEncoder
 
 STARTER_NAME = "starter"
-HUB_PATIENCE_S = 5.0
 # the names under which open_clip looks for weights, in its order
 WEIGHT_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
@@ -87,48 +81,3 @@ def is_cached(entry: CatalogueEntry, *, hub_cache: Path | None = None) -> bool:
         isinstance(try_to_load_from_cache(entry.repository, file, cache_dir=hub_cache), str)
         for file in WEIGHT_FILES
     )
-
-
-def hub_serves(
-    repository: str,
-    files: Sequence[str],
-    *,
-    endpoint: str | None = None,
-    patience_s: float = HUB_PATIENCE_S,
-) -> bool:
-    """Whether the model hub has one of the files, found out within `patience_s` seconds."""
-    from huggingface_hub import constants
-
-    if constants.HF_HUB_OFFLINE:
-        return False
-    folder = f"{endpoint or constants.ENDPOINT}/{repository}/resolve/main"
-    found: list[bool] = []
-
-    def ask() -> None:
-        found.append(any(_is_hub_file(f"{folder}/{file}", patience_s) for file in files))
-
-    # a thread, because looking up a name knows no time limit of its own
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(patience_s)
-    return bool(found and found[0])
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: Any) -> None:
-        return None  # the hub's own answer counts, not that of its storage
-
-
-def _is_hub_file(address: str, timeout_s: float) -> bool:
-    request = urllib.request.Request(address, method="HEAD")
-    try:
-        with urllib.request.build_opener(_NoRedirect).open(request, timeout=timeout_s) as reply:
-            headers = reply.headers
-    except urllib.error.HTTPError as error:
-        if error.code >= 400:
-            return False
-        headers = error.headers  # a redirect
-    except (OSError, ValueError):
-        return False
-    # a captive portal answers everything, but does not know this
-    return "X-Repo-Commit" in headers

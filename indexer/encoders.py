@@ -16,12 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from indexer.catalogue import (
-    HUB_PATIENCE_S,
     STARTER_NAME,
     WEIGHT_FILES,
     CatalogueEntry,
     find,
-    hub_serves,
     is_cached,
     load_catalogue,
     recommended_entry,
@@ -129,11 +127,12 @@ def choose_auto(
     return EncoderSpec(STARTER_NAME)
 
 
-def answers(
-    entry: CatalogueEntry, *, endpoint: str | None = None, patience_s: float = HUB_PATIENCE_S
-) -> bool:
-    """Whether the model hub would serve this encoder, found out within `patience_s` seconds."""
-    return hub_serves(entry.repository, WEIGHT_FILES, endpoint=endpoint, patience_s=patience_s)
+def answers(entry: CatalogueEntry, **options: Any) -> bool:
+    """Whether the model hub would serve this encoder; `options` are those of `hub_serves`."""
+    # a search with an encoder that is here needs no HTTP client
+    from indexer.hub import hub_serves
+
+    return hub_serves(entry.repository, WEIGHT_FILES, **options)
 
 
 def build_encoder(spec: EncoderSpec, options: EncoderOptions, *, announce: Announce) -> Encoder:

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from indexer.catalogue import hub_serves
 from indexer.encoder import Embeddings
 from indexer.errors import EncoderError, EncoderUnavailable, UsageError
+from indexer.hub import hub_serves
 from indexer.onnx_encoder import Resize, fit_square
 
 RANDOM_TAG = "random"

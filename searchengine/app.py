@@ -326,6 +326,7 @@ class Library:
 
     def _searching_encoder(self, default: EncoderRecord) -> tuple[EncoderRecord, LazyEncoder]:
         if self.settings.encoder == "auto":
+            self._refuse_lone_checkpoint()
             spec = encoders.EncoderSpec(**default.spec)
             if encoders.encoder_id(spec) != default.key:
                 raise EncoderMismatch(
@@ -347,6 +348,7 @@ class Library:
     def _encoder_for_indexing(self) -> LazyEncoder:
         if self.settings.encoder != "auto":
             return self._lazy(self._named_spec())
+        self._refuse_lone_checkpoint()
         default = self.store.default_encoder() if self.exists else None
         if default is not None:  # a library remembers its encoder; auto never changes it
             return self._lazy(encoders.EncoderSpec(**default.spec))
@@ -357,6 +359,13 @@ class Library:
                 precision=self.settings.precision,
             )
         return self._lazy(self._chosen)
+
+    def _refuse_lone_checkpoint(self) -> None:
+        if self.settings.checkpoint:
+            raise UsageError(
+                "--checkpoint needs the architecture its weights belong to. "
+                f"Run it with: --encoder NAME --checkpoint {self.settings.checkpoint}"
+            )
 
     def _named_spec(self) -> encoders.EncoderSpec:
         return encoders.resolve(

@@ -33,7 +33,8 @@ from indexer.encoders import (
     resolve,
 )
 from indexer.errors import EncoderError, EncoderUnavailable, UnknownEncoder, UsageError
-from indexer.export import build_clip_tokenizer, check_against_torch, export_folder
+from indexer.export import check_against_torch, export_folder
+from indexer.export_tokenizer import build_clip_tokenizer
 from indexer.onnx_encoder import OnnxEncoder, clean_text
 from indexer.torch_encoder import TorchEncoder, build_torch_encoder
 
