@@ -1,0 +1,345 @@
+"""Trains, measures and writes `searchengine/starter_detector`, the detector inside the package.
+
+    python training/starter_detector.py --data ../shared/data --out searchengine/starter_detector
+
+Caches the frozen backbone's maps, trains encoder and decoder for `--minutes` on two CPU cores,
+fits the scores' calibration, writes the files and prints every figure of the model card.
+`--evaluate-only` measures the files in `--out` again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import datetime
+import json
+import math
+import os
+import queue
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import torch
+import torch.distributed as dist
+from starter_detector_data import (
+    FEATURE_SHAPES,
+    IMAGE_SIZE_PX,
+    LABELS,
+    Floats,
+    Ints,
+    Pixels,
+    read_pictures,
+)
+from starter_detector_model import (
+    PixelBackbone,
+    Targets,
+    detector_config,
+    encoder_phase_loss,
+    full_loss,
+    imagenet_weights,
+    new_detector,
+    start_decoder,
+    token_centres,
+)
+from starter_detector_report import (
+    CARD,
+    figures,
+    fit_calibration,
+    onnx_detector,
+    pictures_per_second,
+    predict,
+    save_folder,
+    without_duplicates,
+    write_card,
+)
+from starter_detector_views import FeatureCache, build_cache, open_cache
+from torch import Tensor
+from transformers import RTDetrV2ForObjectDetection
+
+BATCH = 8  # a process and step
+LEARNING_RATE = 1e-3
+WARM_UP_STEPS = 300
+ENCODER_PHASE = 0.45  # of the time: the encoder and its head alone
+FLAT_PHASE = 0.45  # of the time: then the learning rate falls to nothing by a cosine
+EMA_DECAY = 0.998
+MAX_BOXES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a training process needs to know."""
+
+    cache: Path
+    minutes: float
+    seed: int
+    processes: int
+    rendezvous: Path
+
+
+def log(message: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {message}", flush=True)
+
+
+def onnx_backbone(cache: Path, threads: int) -> Callable[[Pixels], list[Floats]]:
+    """The frozen backbone through ONNX Runtime: twice as fast as torch on a CPU."""
+    path = cache / "backbone.onnx"
+    torch.onnx.export(
+        PixelBackbone(),
+        (torch.zeros((2, IMAGE_SIZE_PX, IMAGE_SIZE_PX, 3), dtype=torch.uint8),),
+        path,
+        input_names=["pixels"],
+        dynamic_axes={"pixels": {0: "n"}},
+        opset_version=17,
+        dynamo=False,
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(path, options)
+
+    def run(pixels: Pixels) -> list[Floats]:
+        return [np.asarray(output) for output in session.run(None, {"pixels": pixels})]
+
+    return run
+
+
+# --- batches ---------------------------------------------------------------------------------
+
+
+def sampling_weights(cache: FeatureCache) -> Floats:
+    """How often each view is drawn: rare labels more (Gupta et al. 2019, LVIS, sec. 5.1)."""
+    views = [i for i, kind in enumerate(cache.kinds) if kind.startswith("train/")]
+    frequency = np.ones(len(LABELS))
+    for view in views:
+        frequency[np.unique(cache.labels[view])] += 1
+    repeat = np.clip(0.1 * frequency.max() / frequency, 1, None) ** 0.65
+    weights = np.zeros(len(cache), np.float32)
+    for view in views:
+        wanted = repeat[cache.labels[view]] * cache.confidence[view]
+        weights[view] = max(0.6, wanted.max()) if len(wanted) else 0.5
+        kind = cache.kinds[view]
+        for part, factor in (("/coco/", 2.0), ("/voc/", 1.7), ("mosaic", 1.2)):
+            weights[view] *= factor if part in kind else 1.0
+    return weights / weights.sum()
+
+
+class Batches(threading.Thread):
+    """Reads random batches from the cache ahead of the training loop."""
+
+    def __init__(self, cache: FeatureCache, seed: list[int]) -> None:
+        super().__init__(daemon=True)
+        self._cache = cache
+        self._chance = sampling_weights(cache).astype(np.float64)
+        self._chance /= self._chance.sum()
+        self._rng = np.random.default_rng(seed)
+        self._ready: queue.Queue[tuple[list[Tensor], Targets]] = queue.Queue(4)
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            views = self._rng.choice(len(self._cache), BATCH, p=self._chance, replace=False)
+            self._ready.put(self._read(np.sort(views)))
+
+    def next(self) -> tuple[list[Tensor], Targets]:
+        return self._ready.get()
+
+    def _read(self, views: Ints) -> tuple[list[Tensor], Targets]:
+        maps = [
+            torch.from_numpy(self._cache.features[name][views].astype(np.float32))
+            for name in FEATURE_SHAPES
+        ]
+        labels, boxes, confidence = [], [], []
+        for view in views:
+            xyxy, trust = self._cache.boxes_xyxy[view], self._cache.confidence[view]
+            sides = xyxy[:, 2:] - xyxy[:, :2]
+            usable = np.flatnonzero((trust >= 0.15) & (sides.min(axis=1, initial=1.0) > 0.006))
+            usable = usable[np.argsort(-trust[usable], kind="stable")[:MAX_BOXES]]
+            labels.append(self._cache.labels[view][usable])
+            centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
+            boxes.append(np.concatenate([centres, sides], 1)[usable])
+            confidence.append(trust[usable])
+        return maps, Targets(labels, boxes, confidence)
+
+
+# --- training --------------------------------------------------------------------------------
+
+
+def learning_rate(progress: float, step: int, decoder_steps: int | None) -> float:
+    """By the share of the running time, so that it ends at zero however fast the machine was."""
+    fall = max(0.0, (progress - FLAT_PHASE) / (1 - FLAT_PHASE))
+    rate = LEARNING_RATE * max(0.5 * (1 + math.cos(math.pi * min(fall, 1.0))), 0.004)
+    rate *= min(1.0, (step + 1) / WARM_UP_STEPS)
+    if decoder_steps is not None:  # the decoder starts from nothing: warm up once more
+        rate *= min(1.0, 0.25 + 0.75 * decoder_steps / WARM_UP_STEPS)
+    return rate
+
+
+def train(rank: int, plan: Plan) -> None:
+    """One of `plan.processes` equal processes; gradients are averaged after every step.
+
+    Processes of one thread, not threads: on a machine with other work a thread that is put
+    aside stalls every parallel loop, a process only the end of a step.
+    """
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo",
+        init_method=f"file://{plan.rendezvous}",
+        rank=rank,
+        world_size=plan.processes,
+        timeout=datetime.timedelta(hours=2),
+    )
+    torch.manual_seed(plan.seed)
+    model = new_detector().train()
+    average = copy.deepcopy(model)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.AdamW(
+        parameters, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
+    )
+    total_s, step, elapsed_s, decoder_start = plan.minutes * 60, 0, 0.0, -1
+    checkpoint = plan.cache / "checkpoint.pt"
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(state["model"])
+        average.load_state_dict(state["average"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, elapsed_s, decoder_start = state["step"], state["elapsed_s"], state["decoder_start"]
+    batches = Batches(open_cache(plan.cache), [plan.seed, step, rank])
+    torch.manual_seed(plan.seed + 10 * step + rank)
+    centres, recent_s, mean_loss, saved_s = token_centres(), [0.5], 0.0, elapsed_s
+    while elapsed_s < total_s:
+        started = time.perf_counter()
+        progress = elapsed_s / total_s
+        encoder_only = progress < ENCODER_PHASE
+        if not encoder_only and decoder_start < 0:
+            decoder_start = step
+            for each in (model, average):
+                each.eval()
+                start_decoder(each, batches.next()[0])
+                each.train()
+            for parameter in parameters:  # each process has measured its own batch
+                dist.broadcast(parameter.data, 0)
+            average.model.decoder.layers.load_state_dict(model.model.decoder.layers.state_dict())
+        rate = learning_rate(progress, step, step - decoder_start if decoder_start >= 0 else None)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        maps, targets = batches.next()
+        if encoder_only:
+            loss = encoder_phase_loss(model, maps, targets, centres)
+        else:
+            loss = full_loss(model, maps, targets, centres)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _average_gradients(parameters, plan.processes, encoder_only)
+        optimizer.step()
+        step += 1
+        # a pause (another program's benchmark, SIGSTOP) is no training time
+        recent_s = [*recent_s[-49:], time.perf_counter() - started]
+        clock = torch.tensor([min(recent_s[-1], 4 * float(np.median(recent_s)))])
+        dist.broadcast(clock, 0)  # one clock, so that all change phase at the same step
+        elapsed_s += float(clock)
+        mean_loss += (float(loss.detach()) - mean_loss) * max(0.02, 1 / step)
+        if rank == 0:
+            _follow(average, model, min(EMA_DECAY, (1 + step) / (10 + step)))
+            if step % 100 == 0:
+                log(f"step {step} {elapsed_s / 60:.1f} min, rate {rate:.1e}, loss {mean_loss:.3f}")
+            if elapsed_s - saved_s > 120 or elapsed_s >= total_s:
+                saved_s = elapsed_s
+                state = {
+                    "model": model.state_dict(),
+                    "average": average.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                    "elapsed_s": elapsed_s,
+                    "decoder_start": decoder_start,
+                }
+                torch.save(state, checkpoint.with_suffix(".tmp"))
+                os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
+    dist.barrier()
+
+
+def _average_gradients(parameters: list[Tensor], processes: int, encoder_only: bool) -> None:
+    """Averages over the processes and clips the norm at 1."""
+    used = [each for each in parameters if each.grad is not None or not encoder_only]
+    flat = torch.cat([(torch.zeros_like(e) if e.grad is None else e.grad).flatten() for e in used])
+    dist.all_reduce(flat)
+    flat /= processes
+    flat *= min(1.0, 1.0 / (float(flat.norm()) + 1e-6))
+    for each, gradient in zip(used, flat.split([e.numel() for e in used]), strict=True):
+        each.grad = gradient.view_as(each)
+
+
+@torch.no_grad()
+def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
+    """Exponential moving average of weights and batch norm statistics."""
+    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, 1 - decay)
+        else:
+            mean.copy_(value)
+
+
+def whole_detector(checkpoint: Path) -> RTDetrV2ForObjectDetection:
+    """The trained parts and the backbone in one model."""
+    trained = torch.load(checkpoint, weights_only=True)["average"]
+    detector = RTDetrV2ForObjectDetection(detector_config())
+    weights = imagenet_weights()
+    prefix = "model.backbone.model._backbone."
+    backbone = {
+        name: weights[name.removeprefix(prefix)]
+        for name in detector.state_dict()
+        if name.startswith(prefix)
+    }
+    detector.load_state_dict({**trained, **backbone})
+    return detector
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
+    parser.add_argument("--minutes", type=float, default=75, help="training time, caching apart")
+    parser.add_argument("--views", type=int, default=14080, help="training pictures to draw")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--revision", default="1")
+    parser.add_argument("--evaluate-only", action="store_true")
+    options = parser.parse_args()
+    pictures = read_pictures(options.data)
+    if not options.evaluate_only:
+        options.cache.mkdir(parents=True, exist_ok=True)
+        backbone = onnx_backbone(options.cache, options.processes)
+        build_cache(options.data, options.cache, options.seed, backbone, log, options.views)
+        with tempfile.TemporaryDirectory() as folder:
+            plan = Plan(
+                options.cache,
+                options.minutes,
+                options.seed,
+                options.processes,
+                Path(folder) / "rendezvous",
+            )
+            torch.multiprocessing.spawn(train, (plan,), nprocs=options.processes)
+        save_folder(whole_detector(options.cache / "checkpoint.pt"), options.out)
+        held_out = [picture for picture in pictures if picture.part == "calibration"]
+        detect = onnx_detector(options.out, options.processes)
+        calibration = fit_calibration(without_duplicates(predict(detect, held_out)))
+        write_card(options.out, calibration, options.revision)
+    card = json.loads((options.out / CARD).read_text())
+    detect = onnx_detector(options.out, options.processes)
+    size = sum(path.stat().st_size for path in options.out.iterdir())
+    result = {
+        **figures(detect, pictures, card["calibration"]["by_label"]),
+        "onnx_pictures_per_second_two_threads": pictures_per_second(options.out),
+        "size_mb": round(size / 1e6, 2),
+    }
+    print(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
