@@ -58,6 +58,10 @@ class LazyEncoder:
         self._error: EncoderError | None = None
         self._lock = threading.Lock()
 
+    @property
+    def is_built(self) -> bool:
+        return self._encoder is not None
+
     def get(self) -> Encoder:
         """Raises EncoderError, EncoderUnavailable."""
         with self._lock:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,19 +51,20 @@ def generation(connection: Connection) -> int:
 
 
 def load_embeddings(
-    connection: Connection, encoder: EncoderRecord
-) -> tuple[Ids, npt.NDArray[np.float32]]:
-    """All embeddings of contents that have a file: ids (N,) and vectors (N, D)."""
+    connection: Connection, encoder: EncoderRecord, *, chunk: int = 50_000
+) -> Iterator[tuple[Ids, npt.NDArray[np.float32]]]:
+    """Embeddings of the contents that have a file: ids (N,), vectors (N, D), N <= `chunk`."""
     # a plain join with DISTINCT would compare the blobs
     has_file = sa.exists().where(images_table.c.content_id == embeddings_table.c.content_id)
-    rows = connection.execute(
+    result = connection.execution_options(yield_per=chunk).execute(
         sa.select(embeddings_table.c.content_id, embeddings_table.c.vector)
         .where(embeddings_table.c.encoder_id == encoder.id, has_file)
         .order_by(embeddings_table.c.content_id)
-    ).all()
-    ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
-    vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
-    return ids, vectors.reshape(len(rows), encoder.dimension).astype(np.float32)  # [N, D]
+    )
+    for rows in result.partitions():
+        ids = np.fromiter((row[0] for row in rows), np.int64, len(rows))
+        vectors = np.frombuffer(b"".join(row[1] for row in rows), "<f2")
+        yield ids, vectors.reshape(len(rows), encoder.dimension).astype(np.float32)  # [N, D]
 
 
 def embedding_of(
@@ -184,6 +185,21 @@ def embedded_pictures(connection: Connection, encoder: EncoderRecord) -> int:
         )
         or 0
     )
+
+
+def pictures_without(connection: Connection, encoder: EncoderRecord) -> int:
+    """How many readable files have no embedding of this encoder."""
+    has_embedding = sa.exists().where(
+        embeddings_table.c.content_id == images_table.c.content_id,
+        embeddings_table.c.encoder_id == encoder.id,
+    )
+    statement = (
+        sa.select(sa.func.count())
+        .select_from(images_table)
+        .where(images_table.c.content_id.is_not(None), images_table.c.skip_reason.is_(None))
+        .where(~has_embedding)
+    )
+    return connection.scalar(statement) or 0
 
 
 def pictures_under(connection: Connection, folder: str) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 
 from indexer.decode import content_hash, decode, read_file
 from indexer.encoder import LazyEncoder
-from indexer.errors import EncoderError
+from indexer.errors import EncoderError, LibraryError
 from indexer.index_file import index_state, save_index
 from indexer.records import (
     Decoded,
@@ -29,7 +29,7 @@ from indexer.records import (
     KnownFile,
     Skipped,
 )
-from indexer.scan import Scan, ScanRules, diff_directory
+from indexer.scan import Scan, ScanRules, diff_directory, is_unchanged
 from indexer.store import Store
 
 Item = TypeVar("Item")
@@ -42,12 +42,14 @@ BATCHES_IN_FLIGHT = 3  # one in the encoder, one ready, one being decoded
 class Progress:
     """Told to the caller after every folder of the scan and every file of the embedding."""
 
-    phase: Literal["scan", "embed", "finish"]
+    phase: Literal["scan", "encoder", "embed", "finish"]
     done: int
     total: int | None  # unknown while scanning
     skipped: int = 0
 
 
+Work = tuple[FileState, KnownFile | None]
+Outcome = Decoded | Skipped | bytes  # bytes: the hash of a content whose embedding is stored
 OnProgress = Callable[[Progress], None]
 
 
@@ -121,9 +123,9 @@ def save_indexes(store: Store, summary: IndexSummary) -> None:
             continue
         try:
             save_index(store, record)
-        except OSError as error:
+        except (OSError, LibraryError) as error:
             summary.notes.append(
-                f"The search index could not be written ({error.strerror}); every search builds it "
+                f"The search index could not be written ({error}); every search builds it "
                 "anew until `searchengine index` succeeds. No picture is lost."
             )
 
@@ -155,7 +157,8 @@ class _Run:
 
     def scan(self, targets: Sequence[Target]) -> _Work:
         work = _Work()
-        roots = [target.path for target in targets]
+        # a link from one root to another is followed in neither, whichever of them is scanned
+        roots = [target.path for target in targets] + [f.path for f in self.store.folders()]
         seen_files = 0
         for target in targets:
             if not os.path.isdir(target.path):
@@ -173,7 +176,8 @@ class _Run:
                     found.to_read += diff.to_read
                     found.vanished += diff.vanished
                     self.summary.unchanged += diff.unchanged
-                    self._count_skipped(listing.skipped, diff.still_skipped)
+                    for skipped in (*listing.skipped, *diff.still_skipped):
+                        self.summary.skip(skipped)
                     pictures += len(listing.files)
                     seen_files += len(listing.files)
                     self.on_progress(Progress("scan", seen_files, None))
@@ -216,10 +220,6 @@ class _Run:
         if not target.base and not self.options.dry_run:
             self.store.note_scan(target.path, note)
 
-    def _count_skipped(self, skipped: Sequence[Skipped], reasons: Sequence[str]) -> None:
-        self.summary.skipped.update(item.reason for item in skipped)
-        self.summary.skipped.update(reason.split(":")[0] for reason in reasons)
-
     # -- decode and embed
 
     def embed(self, to_read: Sequence[tuple[FileState, KnownFile | None]]) -> None:
@@ -227,11 +227,11 @@ class _Run:
         reused: list[tuple[FileState, KnownFile | None, bytes]] = []
         refused: list[tuple[FileState, str]] = []
         with _Ahead(self.options.workers, self.options.batch_size * BATCHES_IN_FLIGHT) as ahead:
-            for (file, before), outcome in ahead.map(self._read, to_read):
+            for (file, before), outcome in self._outcomes(ahead, to_read):
                 if isinstance(outcome, Decoded) and outcome.sha256 in self.stored_lately:
                     outcome = outcome.sha256
                 if isinstance(outcome, Skipped):
-                    self._skip(outcome)
+                    self.summary.skip(outcome)
                     if outcome.is_permanent:
                         refused.append((file, str(outcome)))
                 elif isinstance(outcome, bytes):
@@ -251,8 +251,26 @@ class _Run:
             self._encode_and_store(batch)
             self._store_reused(reused, refused)
 
-    def _read(self, work: tuple[FileState, KnownFile | None]) -> Decoded | Skipped | bytes:
-        """In a thread: the decoded picture, or the hash of bytes whose embedding is stored."""
+    def _outcomes(self, ahead: _Ahead, to_read: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
+        deferred: list[Work] = []
+        for work, outcome in ahead.map(self._read, to_read):
+            if outcome is not None:
+                yield work, outcome
+                continue
+            if not deferred:
+                self.on_progress(Progress("encoder", self.done, len(to_read)))
+                # in this thread and not in a worker: Ctrl-C has to end a download
+                self.encoder.get()
+            deferred.append(work)
+        for work, outcome in ahead.map(self._read, deferred):
+            assert outcome is not None  # the encoder is there
+            yield work, outcome
+
+    def _read(self, work: Work) -> Outcome | None:
+        """In a thread: the decoded picture, or the hash of bytes whose embedding is stored.
+
+        None where the encoder has to be built first, which says how large to decode.
+        """
         file, _ = work
         # hash after stat: an edit in between is seen by the next scan
         data = read_file(file.path)
@@ -261,6 +279,8 @@ class _Run:
         sha256 = content_hash(data)
         if self.store.find_content(sha256, self.encoder.key) is not None:
             return sha256
+        if not self.encoder.is_built:
+            return None
         return decode(
             file.path,
             data,
@@ -287,7 +307,9 @@ class _Run:
         for file, before, decoded in batch:
             embedding = embeddings[decoded.sha256]
             if embedding is None:
-                self._skip(Skipped(file.path, "the encoder failed on it", is_permanent=False))
+                self.summary.skip(
+                    Skipped(file.path, "the encoder failed on it", is_permanent=False)
+                )
                 continue
             ready.append(Embedded(file, decoded.sha256, decoded.info, embedding))
             befores.append(before)
@@ -353,9 +375,6 @@ class _Run:
             )
         return self.record
 
-    def _skip(self, skipped: Skipped) -> None:
-        self.summary.skipped[skipped.reason] += 1
-
     # -- what leaves
 
     def remove(self, vanished: Sequence[KnownFile]) -> None:
@@ -373,8 +392,9 @@ class _Run:
 
     def promote(self) -> None:
         """An encoder that was asked for by name becomes the default once it knows every picture."""
-        if self.record is not None:
-            self.store.promote_encoder(self.record)
+        record = next((r for r in self.store.encoders() if r.key == self.encoder.key), None)
+        if record is not None:
+            self.store.promote_encoder(record)
 
 
 class _Ahead:
@@ -410,7 +430,10 @@ def _foretell(work: _Work, summary: IndexSummary) -> None:
     for file, before in work.to_read:
         traits = (file.size_bytes, file.mtime_ns)
         if before is not None and before.content_id is not None:
-            summary.changed += 1
+            if is_unchanged(file, before):
+                summary.new += 1  # known, but new to this encoder
+            else:
+                summary.changed += 1
         elif left[traits] > 0:
             left[traits] -= 1
             summary.moved += 1

@@ -122,9 +122,15 @@ class IndexSummary:
     encoded: int = 0  # pictures that went through the encoder
     reused: int = 0  # new or changed files whose bytes were known already
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> files
+    skipped_files: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what was left undone, and the mend
     seconds: float = 0.0
     interrupted: bool = False
+
+    def skip(self, skipped: Skipped) -> None:
+        """Counts a file that gave no embedding."""
+        self.skipped[skipped.reason] += 1
+        self.skipped_files.append(skipped)
 
     @property
     def pictures_per_second(self) -> float:

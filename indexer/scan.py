@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ IGNORE_FILE = ".searchignore"
 # FAT keeps mtimes to 2 s, so a file written that shortly before its stat may have been
 # written again since: git calls such an entry "racily clean" and looks at the content.
 RACY_NS = 2_000_000_000
+LATEST_NS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,6 @@ class Scan:
     other_roots: Sequence[str] = ()
     base: str = ""
     errors: list[tuple[str, str]] = field(default_factory=list)
-    entries_seen: int = 0  # anything at all, picture or not: 0 is an empty root
 
     def __iter__(self) -> Iterator[Listing]:
         real_roots = tuple(os.path.realpath(root) for root in (self.root, *self.other_roots))
@@ -77,7 +78,6 @@ class Scan:
             except OSError as error:
                 self.errors.append((directory, error.strerror or str(error)))
                 continue
-            self.entries_seen += len(entries)
             try:
                 if any(entry.name == IGNORE_FILE for entry in entries):
                     rules = rules.deeper(directory)
@@ -89,8 +89,8 @@ class Scan:
                 if self._is_hidden(entry):
                     continue
                 try:
-                    if entry.is_symlink() and _leads_into(entry.path, real_roots):
-                        continue  # what it points to is found under its own name
+                    if entry.is_symlink() and self._is_found_anyway(entry.path, real_roots):
+                        continue
                     if entry.is_dir():
                         if not rules.ignores(entry.path, is_folder=True):
                             folders.append((entry.path, rules))
@@ -130,7 +130,21 @@ class Scan:
             # a FIFO or device named .png would block whoever opens it
             listing.skipped.append(Skipped(entry.path, "not a regular file", is_permanent=False))
             return
-        listing.files.append(FileState(entry.path, info.st_size, info.st_mtime_ns, time.time_ns()))
+        # SQLite's integers end in the year 2262; a camera's broken clock does not
+        mtime_ns = min(max(info.st_mtime_ns, -LATEST_NS), LATEST_NS)
+        listing.files.append(FileState(entry.path, info.st_size, mtime_ns, time.time_ns()))
+
+    def _is_found_anyway(self, link: str, real_roots: Sequence[str]) -> bool:
+        """Whether what a link leads to lies below a root, where it has a name of its own."""
+        target = os.path.realpath(link)
+        for root in real_roots:
+            if is_under(target, root):
+                inside = os.path.relpath(target, root).split(os.sep)
+                # git-annex and its like keep the files themselves in hidden folders
+                return self.rules.include_hidden or not any(
+                    part.startswith(".") and part != "." for part in inside
+                )
+        return False
 
     def _is_hidden(self, entry: os.DirEntry[str]) -> bool:
         return entry.name.startswith(".") and not self.rules.include_hidden
@@ -145,13 +159,13 @@ class _IgnoreRules:
     def __init__(self, root: str, rules: ScanRules) -> None:
         self._specs: tuple[tuple[str, GitIgnoreSpec], ...] = ()
         if rules.exclude:
-            self._specs = ((root, GitIgnoreSpec.from_lines(rules.exclude)),)
+            self._specs = ((root, compile_patterns(rules.exclude)),)
 
     def deeper(self, directory: str) -> _IgnoreRules:
         """The same rules and those of this folder's own file. Raises OSError, ValueError."""
         text = (Path(directory) / IGNORE_FILE).read_text(encoding="utf-8", errors="replace")
         deeper = object.__new__(_IgnoreRules)
-        deeper._specs = (*self._specs, (directory, GitIgnoreSpec.from_lines(text.splitlines())))
+        deeper._specs = (*self._specs, (directory, compile_patterns(text.splitlines())))
         return deeper
 
     def ignores(self, path: str, *, is_folder: bool = False) -> bool:
@@ -164,9 +178,24 @@ class _IgnoreRules:
         return verdict
 
 
-def _leads_into(link: str, real_roots: Sequence[str]) -> bool:
-    target = os.path.realpath(link)
-    return any(is_under(target, root) for root in real_roots)
+def compile_patterns(patterns: Sequence[str]) -> GitIgnoreSpec:
+    """Gitignore patterns, ready to match. Raises ValueError, which names the one that is none."""
+    for pattern in patterns:
+        try:
+            GitIgnoreSpec.from_lines([pattern])
+        except (ValueError, re.error) as error:
+            raise ValueError(f"{pattern!r} is no gitignore pattern ({error})") from error
+    return GitIgnoreSpec.from_lines(patterns)
+
+
+def anchored(pattern: str, folder: str) -> str:
+    """The pattern of a folder, said of one above it; `folder` is the way down to it."""
+    negation = "!" if pattern.startswith("!") else ""
+    body = pattern.removeprefix("!")
+    way = folder.replace(os.sep, "/")
+    # a slash before the last character ties a gitignore pattern to its folder
+    between = "/" if "/" in body.rstrip("/") else "/**/"
+    return f"{negation}/{way}{between}{body.lstrip('/')}"
 
 
 def is_under(path: str, folder: str) -> bool:
@@ -189,7 +218,7 @@ class DirectoryDiff:
 
     to_read: list[tuple[FileState, KnownFile | None]] = field(default_factory=list)
     unchanged: int = 0
-    still_skipped: list[str] = field(default_factory=list)  # the reasons, file by file
+    still_skipped: list[Skipped] = field(default_factory=list)
     vanished: list[KnownFile] = field(default_factory=list)
 
 
@@ -206,7 +235,8 @@ def diff_directory(
         if before is None or not is_unchanged(file, before):
             diff.to_read.append((file, before))
         elif before.skip_reason is not None and not retry_skipped:
-            diff.still_skipped.append(before.skip_reason)
+            reason, _, detail = before.skip_reason.partition(": ")
+            diff.still_skipped.append(Skipped(file.path, reason, detail))
         elif before.is_embedded:
             diff.unchanged += 1
         else:

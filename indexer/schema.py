@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -124,6 +126,8 @@ def connect(path: Path, *, create: bool) -> Engine:
         LibraryTooNew: a newer version of this program wrote it.
         LibraryError: it cannot be opened, or is no SQLite file.
     """
+    if path.parent.exists() and not path.parent.is_dir():
+        raise LibraryError(f"{path.parent} is a file; --library takes a folder.")
     if not create and not path.exists():
         raise LibraryError(f"There is no library at {path.parent}. Run: searchengine index FOLDER")
     try:
@@ -133,7 +137,10 @@ def connect(path: Path, *, create: bool) -> Engine:
             f"The library's folder {path.parent} cannot be made: {error.strerror}. "
             "Name another with --library DIR or SEARCHENGINE_LIBRARY."
         ) from error
-    engine = sa.create_engine(f"sqlite:///{path}", connect_args={"timeout": 30}, max_overflow=-1)
+    effective = os.access in os.supports_effective_ids
+    if not create and not os.access(path.parent, os.W_OK, effective_ids=effective):
+        return _read_only_engine(path)
+    engine = _writable_engine(path)
 
     @sa.event.listens_for(engine, "connect")
     def set_pragmas(connection: Any, _record: Any) -> None:
@@ -159,14 +166,34 @@ def connect(path: Path, *, create: bool) -> Engine:
     return engine
 
 
+def _writable_engine(path: Path) -> Engine:
+    # URL.create, not a string: a "?" or "%" in the path would be read as part of the address
+    address = sa.URL.create("sqlite", database=str(path))
+    return sa.create_engine(address, connect_args={"timeout": 30}, max_overflow=-1)
+
+
+def _read_only_engine(path: Path) -> Engine:
+    """For a read-only drive, or somebody else's library: it can be searched."""
+    log = path.with_name(path.name + "-wal")
+    # without its folder SQLite cannot share the log; where there is none, nothing is missed
+    immutable = "" if log.exists() and log.stat().st_size else "&immutable=1"
+    address = f"file:{quote(os.fsencode(path))}?mode=ro{immutable}"
+    engine = sa.create_engine(
+        "sqlite://",
+        creator=lambda: sqlite3.connect(address, uri=True, check_same_thread=False),
+        poolclass=sa.QueuePool,
+    )
+    try:
+        with engine.connect() as connection:
+            _check_version(connection, path)
+    except sa.exc.DatabaseError as error:
+        raise storage_error(error, path) from error
+    return engine
+
+
 def _migrate(engine: Engine, path: Path) -> None:
     with engine.connect() as connection:
-        version = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    if version > SCHEMA_VERSION:
-        raise LibraryTooNew(
-            f"The library {path.parent} has format {version}; this searchengine knows up to "
-            f"{SCHEMA_VERSION}. Run: pip install --upgrade searchengine"
-        )
+        version = _check_version(connection, path)
     if version == SCHEMA_VERSION:
         return
     with engine.connect().execution_options(is_writing=True) as connection, connection.begin():
@@ -175,6 +202,16 @@ def _migrate(engine: Engine, path: Path) -> None:
         for number in range(version, SCHEMA_VERSION):
             MIGRATIONS[number](connection)
             connection.exec_driver_sql(f"PRAGMA user_version = {number + 1}")
+
+
+def _check_version(connection: Connection, path: Path) -> int:
+    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    if version > SCHEMA_VERSION:
+        raise LibraryTooNew(
+            f"The library {path.parent} has format {version}; this searchengine knows up to "
+            f"{SCHEMA_VERSION}. Run: pip install --upgrade searchengine"
+        )
+    return version
 
 
 def storage_error(error: sa.exc.DatabaseError, path: Path) -> SearchEngineError:

@@ -76,6 +76,17 @@ class Store:
                 "Wait for it to end; searching works meanwhile."
             ) from None
 
+    def is_being_written(self) -> bool:
+        """Whether another process holds the writer's lock now."""
+        lock = FileLock(self.directory / "write.lock")
+        try:
+            with lock.acquire(timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a library that may only be read is written by nobody
+            return False
+
     @contextmanager
     def transaction(self, *, counts: bool = True) -> Iterator[Connection]:
         """A write transaction; `counts` makes readers look for a new generation."""
@@ -217,9 +228,7 @@ class Store:
             row = connection.execute(statement).one_or_none()
             return EncoderRecord(*row) if row else None
 
-    def remember_encoder(
-        self, key: str, spec: Mapping[str, Any], dimension: int
-    ) -> EncoderRecord:
+    def remember_encoder(self, key: str, spec: Mapping[str, Any], dimension: int) -> EncoderRecord:
         """Adds an encoder; the first one becomes the library's default."""
         with self.transaction(counts=False) as connection:
             connection.execute(

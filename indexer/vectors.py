@@ -5,6 +5,7 @@ FAISS takes the same id twice, pads short answers with id -1 and stores NaN rows
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,12 +63,13 @@ class FlatIndex:
             raise ValueError(f"vectors {vectors.shape} for {len(ids)} ids of {self.dimension}")
         if not np.isfinite(vectors).all():
             raise ValueError("a vector that is not finite")
-        if len(np.unique(ids)) != len(ids) or (len(self) and np.isin(ids, self.ids).any()):
-            raise ValueError("an id that is there already")
-        if len(ids) and ids.min() < 0:
+        if not len(ids):
+            return
+        if ids.min() < 0:
             raise ValueError("a negative id")
-        if len(ids):
-            self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
+        if len(np.unique(ids)) != len(ids) or np.isin(ids, self.ids).any():
+            raise ValueError("an id that is there already")
+        self._index.add_with_ids(np.ascontiguousarray(vectors, np.float32), ids)
 
     def search(
         self, query: Vectors, *, top_k: int, allowed: Ids | None = None
@@ -86,16 +88,20 @@ class FlatIndex:
         found = ids[0] >= 0  # fewer rows than asked for are padded with -1
         return ids[0][found], scores[0][found]
 
-    def to_bytes(self) -> bytes:
+    def write(self, path: Path) -> None:
+        """Raises OSError."""
         import faiss
 
-        return faiss.serialize_index(self._index).tobytes()
+        try:
+            faiss.write_index(self._index, str(path))
+        except RuntimeError as error:  # FAISS knows no other
+            raise OSError(f"{path} cannot be written: {error}") from error
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> FlatIndex:
-        """Reads what `to_bytes` gave. The caller has checked the checksum: FAISS checks nothing."""
+    def read(cls, path: Path) -> FlatIndex:
+        """Reads what `write` wrote. The caller has checked the checksum: FAISS checks nothing."""
         import faiss
 
         flat = cls.__new__(cls)
-        flat._index = faiss.deserialize_index(np.frombuffer(data, np.uint8))
+        flat._index = faiss.read_index(str(path))
         return flat

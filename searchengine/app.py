@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,7 +18,7 @@ from PIL import Image
 from indexer import encoders
 from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderMismatch, UsageError
-from indexer.records import EncoderRecord, Filter, IndexSummary
+from indexer.records import EncoderRecord, Filter, FolderRecord, IndexSummary
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Announce = Callable[[str], None]
 Subject = str | Path | Image.Image
+OneOrMore = str | os.PathLike[str] | Sequence[str | os.PathLike[str]]
 
 
 def open_library(
@@ -94,7 +95,7 @@ class Library:
     def index(
         self,
         *folders: str | os.PathLike[str],
-        exclude: Sequence[str] = (),
+        exclude: str | Sequence[str] = (),
         include_hidden: bool = False,
         retry_skipped: bool = False,
         dry_run: bool = False,
@@ -103,7 +104,7 @@ class Library:
         """Brings the library up to date with folders; without any, with all it remembers.
 
         Args:
-            exclude: gitignore patterns to leave out, remembered with the folder.
+            exclude: gitignore patterns to leave out, added to those remembered with the folder.
             include_hidden: also files and folders whose name begins with a dot; remembered too.
             retry_skipped: try again what could not be decoded and has not changed since.
             dry_run: only say what would be done.
@@ -112,9 +113,15 @@ class Library:
         """
         # searching needs none of this
         from indexer.pipeline import PipelineOptions, index_folders
+        from indexer.scan import compile_patterns
 
         paths = [os.path.abspath(os.path.expanduser(os.fspath(folder))) for folder in folders]
         self._check_folders(paths)
+        patterns = _several(exclude)
+        try:
+            compile_patterns(patterns)
+        except ValueError as error:
+            raise UsageError(f"--exclude: {error}") from error
         encoder = self._encoder_for_indexing()  # a wrong name must not leave an empty library
         options = PipelineOptions(
             batch_size=self.settings.batch_size,
@@ -136,7 +143,7 @@ class Library:
                 store = self.store
             if not dry_run:
                 stack.enter_context(store.writer())
-            targets = self._targets(store, paths, tuple(exclude), include_hidden, dry_run=dry_run)
+            targets = self._targets(store, paths, patterns, include_hidden, dry_run=dry_run)
             return index_folders(store, targets, encoder, options, on_progress=on_progress)
 
     def forget(self, folder: str | os.PathLike[str]) -> int:
@@ -148,8 +155,12 @@ class Library:
         known = any(remembered.path == path for remembered in self.store.folders())
         if not known and not self.store.has_images_under(path):
             raise UsageError(f"The library holds nothing below {path}. Run: searchengine status")
+        from indexer.pipeline import save_indexes
+
         with self.store.writer():
-            return self.store.forget(path)
+            gone = self.store.forget(path)
+            save_indexes(self.store, IndexSummary())
+        return gone
 
     def _check_folders(self, paths: Sequence[str]) -> None:
         if not paths and not (self.exists and self.store.folders()):
@@ -166,26 +177,49 @@ class Library:
         self,
         store: Store,
         paths: Sequence[str],
-        exclude: tuple[str, ...],
-        hidden: bool,
+        exclude: Sequence[str],
+        include_hidden: bool,
         *,
         dry_run: bool,
     ) -> list[Target]:
+        """What to scan. Rules are only ever added to what a folder's own are; see `forget`."""
         from indexer.pipeline import Target
-        from indexer.scan import is_under
+        from indexer.scan import anchored, is_under
 
         remembered = {folder.path: folder for folder in store.folders()}
         targets = []
-        for path in [p for p in paths if not any(p != q and is_under(p, q) for q in paths)]:
-            root = next((r for r in remembered if is_under(path, r)), None)
-            rules = self._rules(exclude, hidden)
-            if root is not None and not exclude and not hidden:
-                rules = self._rules(remembered[root].exclude, remembered[root].include_hidden)
-            elif root in (None, path) and not dry_run:
-                absorbs = [r for r in remembered if r != path and is_under(r, path)]
-                store.remember_folder(path, exclude=exclude, include_hidden=hidden, absorbs=absorbs)
-            base = root if root is not None and root != path else ""
-            targets.append(Target(path, rules, base))
+        for path in dict.fromkeys(paths):
+            if any(path != other and is_under(path, other) for other in paths):
+                continue
+            root = next((root for root in remembered if is_under(path, root)), path)
+            if root != path and include_hidden:
+                raise UsageError(
+                    "--hidden is a rule for a whole folder. "
+                    f"Run: searchengine index --hidden {root}"
+                )
+            before = remembered.get(root, FolderRecord(root, (), False, None, None))
+            added = list(exclude)
+            if root != path:
+                added = [anchored(pattern, os.path.relpath(path, root)) for pattern in exclude]
+            absorbed = [other for other in remembered if other != root and is_under(other, root)]
+            for other in absorbed:
+                way = os.path.relpath(other, root)
+                added += [anchored(pattern, way) for pattern in remembered.pop(other).exclude]
+            folder = replace(
+                before,
+                exclude=tuple(dict.fromkeys((*before.exclude, *added))),
+                include_hidden=before.include_hidden or include_hidden,
+            )
+            if not dry_run and (folder != before or root not in remembered):
+                store.remember_folder(
+                    root,
+                    exclude=folder.exclude,
+                    include_hidden=folder.include_hidden,
+                    absorbs=absorbed,
+                )
+            remembered[root] = folder
+            rules = self._rules(folder.exclude, folder.include_hidden)
+            targets.append(Target(path, rules, base=root if root != path else ""))
         return targets or [
             Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
             for folder in remembered.values()
@@ -204,14 +238,14 @@ class Library:
         query: str = "",
         *,
         top_k: int | None = None,
-        under: Sequence[str] = (),
+        under: OneOrMore = (),
         after: str | None = None,
         before: str | None = None,
         camera: str | None = None,
         sort: Sort = "relevance",
         min_score: float | None = None,
-        add: Sequence[str] = (),
-        subtract: Sequence[str] = (),
+        add: OneOrMore = (),
+        subtract: OneOrMore = (),
     ) -> SearchResult:
         """Pictures that show what the query says, best first.
 
@@ -228,8 +262,8 @@ class Library:
 
         Raises UsageError, EncoderError, EncoderMismatch, LibraryError.
         """
-        parsed = parse(query, add=add, subtract=subtract)
-        which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
+        parsed = parse(query, add=_several(add), subtract=_several(subtract))
+        which = make_filter(under=_several(under), after=after, before=before, camera=camera)
         return self._answer(parsed, top_k, which, sort, min_score)
 
     def similar(
@@ -237,23 +271,23 @@ class Library:
         picture: str | os.PathLike[str] | Image.Image,
         *,
         top_k: int | None = None,
-        under: Sequence[str] = (),
+        under: OneOrMore = (),
         after: str | None = None,
         before: str | None = None,
         camera: str | None = None,
         sort: Sort = "relevance",
         min_score: float | None = None,
-        add: Sequence[str] = (),
-        subtract: Sequence[str] = (),
+        add: OneOrMore = (),
+        subtract: OneOrMore = (),
     ) -> SearchResult:
         """Pictures like this one, which may lie outside the library; itself left out.
 
         The arguments and errors are those of `search`.
         """
         if not isinstance(picture, Image.Image):
-            picture = Path(picture).expanduser()
-        parsed = parse_similar(picture, add=add, subtract=subtract)
-        which = make_filter(under=tuple(under), after=after, before=before, camera=camera)
+            picture = Path(os.path.expanduser(picture))
+        parsed = parse_similar(picture, add=_several(add), subtract=_several(subtract))
+        which = make_filter(under=_several(under), after=after, before=before, camera=camera)
         return self._answer(parsed, top_k, which, sort, min_score)
 
     def _answer(
@@ -262,6 +296,8 @@ class Library:
         top_k = self.settings.top_k if top_k is None else top_k
         if top_k < 1:
             raise UsageError(f"--top-k is {top_k}; it must be at least 1.")
+        if sort not in ("relevance", "date"):
+            raise UsageError(f"--sort is {sort!r}; it takes relevance or date.")
         engine = self.engine
         if engine is None:
             self.announce(
@@ -283,14 +319,16 @@ class Library:
     ) -> npt.NDArray[np.float32]:
         """Returns (D,) float32, L2-normalised, of a path or a Pillow picture."""
         if not isinstance(picture, Image.Image):
-            picture = Path(picture).expanduser()
+            picture = Path(os.path.expanduser(picture))
         return retrieve.encode_picture(picture, self.encoder.get(), self.settings.max_megapixels)
 
-    def compare(self, subject: Subject, prompts: Sequence[Subject]) -> list[float]:
+    def compare(self, subject: Subject, prompts: Subject | Sequence[Subject]) -> list[float]:
         """Cosine similarity of the subject with each prompt.
 
         A `str` is a sentence, a `Path` or a Pillow picture is a picture; any mix is fine.
         """
+        if isinstance(prompts, str | Path | Image.Image):
+            prompts = [prompts]
         reference = self._encode(subject)
         return [float(self._encode(prompt) @ reference) for prompt in prompts]
 
@@ -389,3 +427,10 @@ class Library:
                 lambda: encoders.build_encoder(spec, options, announce=self.announce),
             )
         return self._encoders[key]
+
+
+def _several(value: OneOrMore) -> tuple[str, ...]:
+    """A lone text or path is one of them, and not a sequence of its letters."""
+    if isinstance(value, str | os.PathLike):
+        value = (value,)
+    return tuple(os.fspath(item) for item in value)

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from indexer import lookup
 from indexer.index_file import index_path, index_state
-from indexer.records import EncoderRecord
 from indexer.schema import SCHEMA_VERSION
 from indexer.store import Store
 
@@ -25,6 +24,7 @@ class EncoderStatus:
     key: str
     is_default: bool
     pictures: int  # files with an embedding
+    lacking: int  # readable files without one
     dimension: int
     index: str  # ready, behind, missing or damaged
     index_bytes: int
@@ -47,7 +47,8 @@ class LibraryStatus:
     folders: list[FolderStatus]
     encoders: list[EncoderStatus]
     database_bytes: int
-    problems: list[Problem]
+    problems: list[Problem]  # none are told while an indexing run is changing everything
+    is_being_indexed: bool
 
 
 def library_status(store: Store) -> LibraryStatus:
@@ -62,6 +63,7 @@ def library_status(store: Store) -> LibraryStatus:
                 record.key,
                 default is not None and record.id == default.id,
                 lookup.embedded_pictures(connection, record),
+                lookup.pictures_without(connection, record),
                 record.dimension,
                 index_state(store, connection, record),
                 _size(index_path(store.directory, record)),
@@ -87,18 +89,18 @@ def library_status(store: Store) -> LibraryStatus:
         folders=folder_states,
         encoders=encoders,
         database_bytes=sum(_size(path) for path in _database_files(store.path)),
-        problems=_problems(counts, folder_states, encoders, default),
+        problems=[] if store.is_being_written() else _problems(folder_states, encoders),
+        is_being_indexed=store.is_being_written(),
     )
 
 
-def _problems(
-    counts: lookup.LibraryCounts,
-    folders: list[FolderStatus],
-    encoders: list[EncoderStatus],
-    default: EncoderRecord | None,
-) -> list[Problem]:
+def _problems(folders: list[FolderStatus], encoders: list[EncoderStatus]) -> list[Problem]:
     problems = []
     for folder in folders:
+        if folder.last_scan_at is None:
+            problems.append(
+                Problem(f"{folder.path} was never scanned to its end", "searchengine index")
+            )
         if folder.note:
             problems.append(
                 Problem(
@@ -115,16 +117,19 @@ def _problems(
         elif encoder.index in ("missing", "behind") and encoder.pictures:
             problems.append(
                 Problem(
-                    f"The search index of {encoder.key} is {encoder.index}: an indexing run was "
-                    "cut off. Searches are complete but slower",
+                    f"The search index of {encoder.key} is {encoder.index}. "
+                    "Searches are complete but slower",
                     "searchengine index",
                 )
             )
-        if default is not None and encoder.is_default and encoder.pictures < counts.pictures:
-            lacking = counts.pictures - encoder.pictures
+        if encoder.lacking:
+            name = encoder.key.removesuffix("+int8")
+            mend = "" if encoder.is_default else f" --encoder {name}"
             problems.append(
                 Problem(
-                    f"{lacking:,} pictures have no {encoder.key} embedding", "searchengine index"
+                    f"{encoder.lacking:,} pictures have no {encoder.key} embedding: a search with "
+                    "it does not find them",
+                    f"searchengine index{mend}",
                 )
             )
     return problems

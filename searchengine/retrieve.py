@@ -31,6 +31,8 @@ def load_picture(
     if isinstance(subject, Image.Image):
         return upright_rgb(subject.copy(), target_px=encoder.image_size_px)
     path = str(subject)
+    if not os.path.exists(path):
+        raise UsageError(f"There is no picture {path}. Check the spelling.")
     data = read_file(path)
     if isinstance(data, Skipped):
         raise UsageError(f"The picture {path} cannot be used: {data}")
@@ -102,9 +104,14 @@ def nearest(
     """
     allowed = None if which.is_empty else lookup.contents_matching(connection, which)
     # one content more: the picture that is left out would take a place otherwise
-    ids, scores = index.search(query, top_k=top_k + bool(leave_out), allowed=allowed)
+    extra = 1 if leave_out is not None else 0
+    ids, scores = index.search(query, top_k=top_k + extra, allowed=allowed)
     score_of = dict(zip(ids.tolist(), scores.tolist(), strict=True))
     records = lookup.images_of(connection, ids.tolist(), which)
     found = [(record, score_of[record.content_id]) for record in records]
     found.sort(key=lambda item: (-item[1], item[0].path))  # equal scores: the same order each time
-    return [(record, score) for record, score in found if record.path != leave_out][:top_k]
+    if leave_out is not None:
+        # the library may know the same file by a link
+        real = os.path.realpath(leave_out)
+        found = [item for item in found if os.path.realpath(item[0].path) != real]
+    return found[:top_k]

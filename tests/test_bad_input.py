@@ -86,7 +86,7 @@ def test_a_file_removed_between_scan_and_decode_costs_only_itself(library: FakeL
         (["search", "cat", "--subtract", "cat"], 2, "nothing is left"),
         (["search", "cat", "--encoder", "VIT-B32"], 2, "ViT-B-32"),
         (["search", "cat", "--encoder", "ViT-L-14"], 2, "searchengine index --encoder ViT-L-14"),
-        (["similar", "/nowhere/cat.jpg"], 2, "/nowhere/cat.jpg cannot be used"),
+        (["similar", "/nowhere/cat.jpg"], 2, "There is no picture /nowhere/cat.jpg"),
         (["similar", "/etc/passwd"], 2, "not a picture"),
         (["index", "/nowhere"], 2, "There is no folder /nowhere"),
         (["index", "/etc/passwd"], 2, "is a file"),

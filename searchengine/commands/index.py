@@ -18,6 +18,8 @@ from searchengine.commands.options import (
 if TYPE_CHECKING:
     from indexer.records import IndexSummary
 
+EXAMPLES = 3  # paths told for each reason
+
 
 @click.command()
 @click.argument("folders", nargs=-1, metavar="[FOLDER]...")
@@ -67,7 +69,7 @@ def index(
             on_progress=on_progress,
         )
     if as_json:
-        click.echo(json.dumps(_as_json(summary, dry_run=dry_run)))
+        click.echo(json.dumps(summary_as_json(summary, dry_run=dry_run)))
     else:
         print_summary(summary, dry_run=dry_run)
     print_notes(summary)
@@ -79,7 +81,8 @@ def index(
     return 1 if strict and (summary.skipped or summary.notes) else 0
 
 
-def _as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
+def summary_as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
+    """The object that `index --json` prints."""
     return {
         "dry_run": dry_run,
         "new": summary.new,
@@ -90,6 +93,10 @@ def _as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
         "encoded": summary.encoded,
         "reused": summary.reused,
         "skipped": dict(summary.skipped),
+        "skipped_files": [
+            {"path": skipped.path, "reason": skipped.reason, "detail": skipped.detail}
+            for skipped in summary.skipped_files
+        ],
         "notes": summary.notes,
         "seconds": round(summary.seconds, 3),
         "pictures_per_second": round(summary.pictures_per_second, 2),
@@ -117,6 +124,12 @@ def print_summary(summary: IndexSummary, *, dry_run: bool) -> None:
     click.echo(("Would be: " if dry_run else "") + ", ".join(told))
     for reason, count in summary.skipped.most_common():
         click.echo(f"  skipped {count:,}: {reason}")
+        files = [skipped for skipped in summary.skipped_files if skipped.reason == reason]
+        for skipped in files[:EXAMPLES]:
+            detail = f"  ({skipped.detail})" if skipped.detail else ""
+            click.echo(f"    {skipped.path}{detail}")
+        if count > EXAMPLES:
+            click.echo("    ... all of them: searchengine index --json")
     if summary.encoded:
         rate = summary.encoded / summary.seconds
         click.echo(f"{summary.encoded:,} encoded in {summary.seconds:.1f} s, {rate:.1f} pictures/s")

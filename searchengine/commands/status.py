@@ -59,7 +59,9 @@ def _print(status: LibraryStatus) -> None:
         click.echo(f"Skipped   {count:,}: {reason}")
     for problem in status.problems:
         click.echo(f"Problem   {problem.what}\n          Mend: {problem.mend}")
-    if not status.problems:
+    if status.is_being_indexed:
+        click.echo("Another process is indexing into it now.")
+    elif not status.problems:
         click.echo("No problems.")
 
 
