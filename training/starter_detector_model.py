@@ -200,7 +200,9 @@ def matched_loss(logits: Tensor, boxes: Tensor, found: Matched, norm: Tensor) ->
     positive[place] = found.confidence.clamp(min=MIN_POSITIVE_WEIGHT)
     sides = ((ours - found.boxes_cxcywh).abs().sum(-1) * found.confidence).sum()
     apart = ((1 - giou) * found.confidence).sum()
-    return weigh(classification_loss(logits, target, positive) / norm, sides / norm, apart / norm)
+    # twice, and with the lower power, so that a second query on one object is soon given up
+    classes = 2 * classification_loss(logits, target, positive, 1.0)
+    return weigh(classes / norm, sides / norm, apart / norm)
 
 
 @torch.no_grad()
