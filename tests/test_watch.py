@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import FakeLibrary, command_environment, make_picture, stored_pictures
+from watchdog.events import FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver, ObservedWatch
+from watchdog.observers.polling import PollingObserver
 
 from indexer.decode import PICTURE_SUFFIXES as SUFFIXES
 from indexer.watch import Watcher, is_on_network
@@ -54,6 +61,141 @@ def test_a_missing_root_is_not_watched_and_no_error(tmp_path: Path) -> None:
         assert watcher.wait(0.1) == set()
 
 
+class Exhausted(PollingObserver):
+    """As where every watch that Linux allows is taken."""
+
+    def start(self) -> None:
+        raise OSError(errno.ENOSPC, "inotify watch limit reached")
+
+
+class AlmostExhausted(PollingObserver):
+    """As where the root got the last watch, and what lies below it none."""
+
+    def schedule(
+        self, event_handler: FileSystemEventHandler, path: str | Path, **options: Any
+    ) -> ObservedWatch:
+        if self.is_alive():
+            raise OSError(errno.ENOSPC, "inotify watch limit reached")
+        return super().schedule(event_handler, path, **options)
+
+
+def out_of_instances() -> BaseObserver:
+    raise OSError(errno.EMFILE, "inotify instance limit reached")
+
+
+@pytest.mark.parametrize(
+    "make_observer",
+    [
+        Exhausted,
+        pytest.param(
+            AlmostExhausted,
+            marks=pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the limit"),
+        ),
+    ],
+)
+def test_a_tree_beyond_the_systems_watches_is_polled_and_that_is_told_once(
+    tmp_path: Path, make_observer: type[BaseObserver]
+) -> None:
+    made: list[BaseObserver] = []
+
+    def remembered() -> BaseObserver:
+        made.append(make_observer())
+        return made[-1]
+
+    root = str(tmp_path)
+    with Watcher(
+        [root], SUFFIXES, quiet_s=0.1, poll_every_s=0.1, make_observer=remembered
+    ) as watcher:
+        assert watcher.problems == [
+            f"{root} sends no events (inotify watch limit reached): it is read every 0.1 s "
+            "instead. Run: sudo sysctl fs.inotify.max_user_watches=1048576"
+        ]
+        assert [observer.is_alive() for observer in made] == [False]
+        (tmp_path / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {root}
+
+
+def test_without_another_inotify_instance_folders_are_polled(tmp_path: Path) -> None:
+    root = str(tmp_path)
+    with Watcher(
+        [root], SUFFIXES, quiet_s=0.1, poll_every_s=0.1, make_observer=out_of_instances
+    ) as watcher:
+        assert watcher.problems == [
+            f"{root} sends no events (inotify instance limit reached): it is read every 0.1 s "
+            "instead. Run: sudo sysctl fs.inotify.max_user_instances=1024"
+        ]
+        (tmp_path / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {root}
+
+
+def test_one_root_without_events_takes_them_from_no_other(tmp_path: Path) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    one.mkdir()
+    other.mkdir()
+    observers = iter([Exhausted(), Observer()])
+    with Watcher(
+        [str(one), str(other)], SUFFIXES, quiet_s=0.1, make_observer=lambda: next(observers)
+    ) as watcher:
+        assert [problem.split(" sends")[0] for problem in watcher.problems] == [str(one)]
+        (other / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {str(other)}
+
+
+def test_a_root_that_appears_is_told_and_watched(tmp_path: Path) -> None:
+    root = tmp_path / "drive"
+    with Watcher([str(root)], SUFFIXES, quiet_s=0.1, look_every_s=0.1) as watcher:
+        assert watcher.wait(0.3) == set()
+        root.mkdir()
+        assert watcher.wait(20) == {str(root)}
+        assert watcher.wait(0.5) == set()
+        (root / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {str(root)}
+        assert watcher.problems == []
+
+
+def test_a_root_removed_and_made_again_is_told_and_watched(tmp_path: Path) -> None:
+    root = tmp_path / "drive"
+    root.mkdir()
+    with Watcher([str(root)], SUFFIXES, quiet_s=0.1, look_every_s=0.5) as watcher:
+        root.rmdir()
+        root.mkdir()  # often with the inode it had
+        make_picture(root / "unseen.png")
+        while watcher.wait(1):
+            pass
+        (root / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {str(root)}
+
+
+def test_a_root_replaced_by_another_folder_is_told_and_watched(tmp_path: Path) -> None:
+    root, other = tmp_path / "drive", tmp_path / "other"
+    root.mkdir()
+    make_picture(other / "b.png")
+    with Watcher([str(root)], SUFFIXES, quiet_s=0.1, look_every_s=0.1) as watcher:
+        root.rename(tmp_path / "away")
+        other.rename(root)
+        assert watcher.wait(20) == {str(root)}
+        while watcher.wait(0.5):
+            pass
+        (tmp_path / "away" / "old.png").write_bytes(b"x")
+        assert watcher.wait(0.5) == set()
+        (root / "a.png").write_bytes(b"x")
+        assert watcher.wait(20) == {str(root)}
+
+
+def test_a_vanished_root_is_waited_for_at_rest(tmp_path: Path) -> None:
+    root = tmp_path / "drive"
+    root.mkdir()
+    with Watcher([str(root)], SUFFIXES, quiet_s=0.1, look_every_s=0.1) as watcher:
+        root.rmdir()
+        while watcher.wait(0.5):
+            pass
+        started, worked_s = time.monotonic(), time.process_time()
+        assert watcher.wait(1) == set()
+        assert time.monotonic() - started >= 1
+        assert time.process_time() - worked_s < 0.5
+        assert watcher.problems == []
+
+
 def test_network_drives_are_known_by_their_mount(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     share = tmp_path / "my share"
@@ -68,11 +210,13 @@ def test_network_drives_are_known_by_their_mount(tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process on Windows")
 def test_the_command_picks_up_new_and_vanished_pictures(tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
+    empty = tmp_path / "empty"
+    empty.mkdir()
     library = tmp_path / "library"
     make_picture(pictures / "a.png")
     make_picture(pictures / "b.png", "blue")
     process = subprocess.Popen(
-        [sys.executable, "-m", "searchengine", "watch", str(pictures)],
+        [sys.executable, "-m", "searchengine", "watch", "--json", str(pictures), str(empty)],
         env=command_environment(tmp_path),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -83,14 +227,18 @@ def test_the_command_picks_up_new_and_vanished_pictures(tmp_path: Path) -> None:
         time.sleep(2)  # let it begin to listen
         make_picture(pictures / "sub" / "c.png", "green")
         wait_for(lambda: stored_pictures(library) == 3)
+        empty.rmdir()  # no reason to end
         (pictures / "a.png").unlink()
         wait_for(lambda: stored_pictures(library) == 2)
     finally:
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
+        stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 130, stderr
     assert "Traceback" not in stderr
-    assert f"Watching {pictures}" in stderr
+    assert f"Watching {empty}, {pictures}." in stderr
+    runs = [json.loads(line) for line in stdout.splitlines()]  # and none without news
+    # the signal may come between the last run's commit and its line
+    assert [(run["new"], run["unchanged"]) for run in runs[:2]] == [(2, 0), (1, 2)]
 
 
 def wait_for(condition: object, *, seconds: float = 40) -> None:
