@@ -73,7 +73,8 @@ def load_settings(
 ) -> Settings:
     """Builds the settings; a flag that is None leaves the decision to the layers below.
 
-    Raises UsageError for an unknown name, a wrong type or a value out of range.
+    Raises UsageError for an unknown name, a wrong type, a value out of range, and a file that
+    cannot be read.
     """
     environment = os.environ if environment is None else environment
     types = {field.name: field.type for field in fields(Settings)}
@@ -83,34 +84,52 @@ def load_settings(
         **tomllib.loads(config_path("defaults.toml").read_text(encoding="utf-8")),
     }
     file = file or user_file()
-    if file.exists():
-        try:
-            own = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UsageError(f"The settings file {file} is not valid TOML: {error}") from error
-        for name, value in own.items():
-            if name not in types:
-                known = ", ".join(sorted(types))
-                raise UsageError(
-                    f"The settings file {file} has an unknown {name!r}; known: {known}"
-                )
-            values[name] = _checked(name, value, f"{name} in {file}")
+    for name, value in _read(file).items():
+        if name not in types:
+            raise UsageError(f"The settings file {file} has an unknown {name!r}; {_nearest(name)}")
+        values[name] = _checked(name, value, f"{name} in {file}")
     for name in types:
         variable = ENVIRONMENT_PREFIX + name.upper()
         if environment.get(variable):
             values[name] = _checked(name, environment[variable], variable)
     for name, value in flags.items():
+        if name not in types:
+            raise UsageError(f"There is no setting {name!r}; {_nearest(name)}")
         if value is not None:
             values[name] = _checked(name, value, f"--{name.replace('_', '-')}")
     for name in ("library", "cache_dir"):
-        values[name] = Path(os.path.abspath(Path(values[name]).expanduser()))
+        values[name] = Path(os.path.abspath(os.path.expanduser(values[name])))
     values["exclude"] = tuple(values["exclude"])
     return Settings(**values)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise UsageError(
+            f"The settings file {file} cannot be read: {error.strerror}. "
+            "Mend its permissions, or move it away."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"The settings file {file} is not valid TOML: {error}") from error
+
+
+def _nearest(name: str) -> str:
+    from difflib import get_close_matches
+
+    known = [field.name for field in fields(Settings)]
+    near = get_close_matches(name, known)
+    return f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(sorted(known))}"
 
 
 def _checked(name: str, value: Any, origin: str) -> Any:
     kind = {field.name: field.type for field in fields(Settings)}[name]
     try:
+        if isinstance(value, bool):  # an int to Python, and no setting is one
+            raise ValueError
         if kind == "int":
             if isinstance(value, float) and not value.is_integer():
                 raise ValueError
@@ -119,10 +138,16 @@ def _checked(name: str, value: Any, origin: str) -> Any:
             value = float(value)
         elif kind == "str" and not isinstance(value, str):
             raise ValueError
-        elif name == "exclude" and isinstance(value, str):
-            value = [pattern for pattern in value.split(os.pathsep) if pattern]
+        elif kind == "Path":
+            value = os.fspath(value)
+        elif name == "exclude":
+            if isinstance(value, str):
+                value = [pattern for pattern in value.split(os.pathsep) if pattern]
+            elif not all(isinstance(pattern, str) for pattern in value):
+                raise ValueError
     except (TypeError, ValueError):
-        kind_name = {"int": "a whole number", "float": "a number"}.get(str(kind), "text")
+        names = {"int": "a whole number", "float": "a number", "Path": "a path", "str": "text"}
+        kind_name = names.get(str(kind), "a list of patterns")
         raise UsageError(f"{origin} is {value!r}; it takes {kind_name}.") from None
     if name in _CHOICES and value not in _CHOICES[name]:
         raise UsageError(f"{origin} is {value!r}; it takes one of {', '.join(_CHOICES[name])}.")

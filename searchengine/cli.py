@@ -1,22 +1,28 @@
 """The command line: parse, call, print, exit code. Each command lies in its own file.
 
 Exit codes: 0 done; 1 nothing found, or files skipped under --strict; 2 usage; 3 environment
-(model, disk, permission); 130 interrupted.
+(model, disk, permission, an output that takes no more); 130 interrupted.
 """
 
 from __future__ import annotations
 
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
 import warnings
 from types import FrameType
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from indexer.errors import SearchEngineError
 from searchengine import __version__
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 # name -> (module, what --help says); the modules are imported when they run
 COMMANDS = {
@@ -43,6 +49,18 @@ class _Commands(click.Group):
         command: click.Command = getattr(module, cmd_name)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-") and not ctx.resilient_parsing:
+            from difflib import get_close_matches
+
+            nearest = get_close_matches(name, COMMANDS, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            ctx.fail(f"No such command {name!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_text) for name, (_, help_text) in COMMANDS.items()])
@@ -60,33 +78,95 @@ def cli() -> None:
     """
 
 
+class _OutputFailed(Exception):
+    """Stdout takes no more. No OSError: click's `main` would end a broken pipe with exit code 1."""
+
+    def __init__(self, cause: OSError) -> None:
+        super().__init__(f"The output could not be written: {cause.strerror or cause}.")
+        self.is_closed_pipe = cause.errno == errno.EPIPE
+
+
+class _Output(io.RawIOBase):
+    """Stdout or stderr below its buffers: the first write that fails is the last one tried.
+
+    What is lost of stdout raises _OutputFailed; what is lost of stderr is lost in silence, since
+    nobody reads it and the work goes on.
+    """
+
+    def __init__(self, raw: io.RawIOBase, *, is_needed: bool) -> None:
+        self._raw = raw
+        self._is_needed = is_needed
+        self._has_failed = False
+
+    def write(self, data: ReadableBuffer, /) -> int | None:
+        if not self._has_failed:
+            try:
+                return self._raw.write(data)
+            except OSError as error:
+                self._has_failed = True
+                if self._is_needed:
+                    raise _OutputFailed(error) from error
+        return memoryview(data).nbytes
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+    def isatty(self) -> bool:
+        return self._raw.isatty()
+
+
+def _output(stream: TextIO | None, *, is_needed: bool) -> TextIO:
+    if stream is None:  # closed by `>&-`: no other file may take its number, and writing fails
+        raw: io.RawIOBase = io.FileIO(os.open(os.devnull, os.O_RDONLY), "w", closefd=False)
+        encoding = "utf-8"
+    else:
+        buffer: Any = stream.buffer
+        raw = getattr(buffer, "raw", buffer)  # under `python -u` there is no buffer
+        encoding = stream.encoding
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Output(raw, is_needed=is_needed)),
+        encoding=encoding,
+        errors="surrogateescape",  # a name that is not UTF-8 is printed as the bytes it is made of
+        line_buffering=not is_needed or raw.isatty(),
+    )
+
+
 def main() -> None:
     """The console script."""
     signal.signal(signal.SIGTERM, _interrupt)
     warnings.filterwarnings("ignore", module="PIL")  # what is wrong with a picture is counted
-    # a name that is not UTF-8 is printed as the bytes it is made of
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="surrogateescape")  # type: ignore[union-attr]
+    sys.stdout = _output(sys.stdout, is_needed=True)
+    sys.stderr = _output(sys.stderr, is_needed=False)
+    try:
+        code = _run()
+        sys.stdout.flush()
+    except _OutputFailed as error:
+        if error.is_closed_pipe:
+            code = 0  # `| head` has seen enough
+        else:
+            click.echo(f"searchengine: {error}", err=True)
+            code = 3
+    sys.exit(code)
+
+
+def _run() -> int:
     try:
         # a command returns its exit code; None is 0
-        code = cli.main(standalone_mode=False) or 0
-        sys.stdout.flush()
+        return cli.main(standalone_mode=False) or 0
     except click.exceptions.Exit as error:
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        code = error.exit_code
+        return error.exit_code
     except SearchEngineError as error:
         click.echo(f"searchengine: {error}", err=True)
-        code = error.exit_code
-    except BrokenPipeError:
-        # `| head` has seen enough; the interpreter would complain when it flushes at its end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
-        code = 130
-    sys.exit(code)
+        return 130
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:

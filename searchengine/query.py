@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -12,7 +13,9 @@ from PIL import Image
 
 from indexer.errors import UsageError
 
-_WEIGHT = re.compile(r"^(\d+(?:\.\d+)?):\s*(.+)$", re.DOTALL)
+_WEIGHT = re.compile(r"^([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?):\s*(.+)$", re.DOTALL | re.IGNORECASE)
+_MAX_WEIGHT = 1e6  # far beyond use, and far within float32
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +43,10 @@ def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -
     """Reads a sentence and what is to be added to it or taken away.
 
     Each of `add` and `subtract` is a sentence or a picture's path, after an optional weight as in
-    ``2:golden retriever``. Raises UsageError where there is nothing to search by.
+    ``2:golden retriever``. Raises UsageError where there is nothing to search by, for a weight
+    out of range, and for what is written like a picture's path where no file lies.
     """
-    text = " ".join(text.split())
+    text = _sentence(text)
     terms = [Term(text)] if text else []
     terms += [_term(part, sign=1) for part in add]
     if not terms:
@@ -69,19 +73,44 @@ def parse_similar(
 def _term(part: str, *, sign: int) -> Term:
     match = _WEIGHT.match(part)
     weight, subject = (float(match[1]), match[2]) if match else (1.0, part)
-    subject = " ".join(subject.split())
-    if not subject:
+    if not subject.strip():
         raise UsageError("--add and --subtract take a text or a picture; one of them is empty.")
-    if weight == 0:
+    if not (math.isfinite(weight) and 0 < weight <= _MAX_WEIGHT):
         raise UsageError(
-            f"The weight of {subject!r} is 0; leave it out, or give it a weight above."
+            f"The weight of {_sentence(subject)!r} is {weight:g}; "
+            f"it must be above 0 and at most {_MAX_WEIGHT:,.0f}."
         )
-    path = Path(subject).expanduser()
-    return Term(path if _is_file(path) else subject, sign * weight)
+    return Term(_picture(subject) or _sentence(subject), sign * weight)
 
 
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except (OSError, ValueError):  # a sentence may be too long for a name, or hold a null byte
+def _picture(subject: str) -> Path | None:
+    """The path, if that is what was given: a word without both separator and suffix is a word.
+
+    Raises UsageError for what can only be a path, but of no file.
+    """
+    has_separator = os.sep in subject or bool(os.altsep and os.altsep in subject)
+    has_suffix = _has_picture_suffix(subject)
+    if not has_separator and not has_suffix:
+        return None
+    for candidate in (subject, subject.strip()):  # a name may begin or end with a space
+        path = os.path.expanduser(candidate)
+        if os.path.isfile(path):
+            return Path(path)
+    is_one_word = len(subject.split()) == 1
+    if is_one_word or (has_separator and has_suffix):
+        raise UsageError(f"There is no picture {subject.strip()}. Check the spelling.")
+    return None  # "a black/white photo"
+
+
+def _has_picture_suffix(subject: str) -> bool:
+    suffix = os.path.splitext(subject.strip())[1].lower()
+    if len(suffix) < 2 or " " in suffix:
         return False
+    from indexer.decode import PICTURE_SUFFIXES  # slow to import, and few sentences hold a dot
+
+    return suffix in PICTURE_SUFFIXES
+
+
+def _sentence(text: str) -> str:
+    """For the tokenizer: single spaces, and what is not UTF-8 replaced (a path would keep it)."""
+    return _SURROGATES.sub("\N{REPLACEMENT CHARACTER}", " ".join(text.split()))

@@ -8,6 +8,7 @@ import pytest
 
 from indexer.errors import UsageError
 from indexer.settings import load_settings
+from searchengine import open_library
 
 
 def test_each_layer_overrules_the_one_below(tmp_path: Path) -> None:
@@ -46,7 +47,36 @@ def test_a_wrong_file_is_refused_with_its_name(tmp_path: Path) -> None:
         ("topk = 3", "unknown 'topk'"),
         ("encoder = 3", "it takes text"),
         ("top_k = 2.5", "a whole number"),
+        ("top_k = true", "a whole number"),
+        ("exclude = 5", "exclude in .* is 5; it takes a list of patterns"),
+        ("exclude = [5]", "it takes a list of patterns"),
+        ("library = 5", "it takes a path"),
     ):
         file.write_text(text, encoding="utf-8")
         with pytest.raises(UsageError, match=message):
             load_settings(environment={}, file=file)
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.mkdir()  # root may read everything but a folder
+    with pytest.raises(UsageError, match=r"settings\.toml cannot be read: Is a directory"):
+        load_settings(environment={}, file=file)
+
+
+def test_a_misspelt_setting_is_refused_with_the_nearest_names(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no setting 'encodr'; did you mean encoder"):
+        open_library(tmp_path, encodr="starter")
+    with pytest.raises(UsageError, match="no setting 'zzz'; known: batch_size, cache_dir"):
+        open_library(tmp_path, zzz=None)
+    file = tmp_path / "settings.toml"
+    file.write_text("topk = 3", encoding="utf-8")
+    with pytest.raises(UsageError, match="did you mean top_k"):
+        load_settings(environment={}, file=file)
+
+
+def test_an_unknown_users_home_is_left_as_it_is_written(tmp_path: Path) -> None:
+    settings = load_settings(environment={}, file=tmp_path / "none.toml", library="/a/~nouser/b")
+    assert settings.library == Path("/a/~nouser/b")
+    settings = load_settings(environment={}, file=tmp_path / "none.toml", library="~nouser/b")
+    assert settings.library == Path.cwd() / "~nouser" / "b"

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from indexer.errors import SearchEngineError
+from indexer.errors import SearchEngineError, UsageError
 from searchengine.commands.options import json_option, library_option
 
 # photographs that lie inside scikit-image's wheel, and what to ask of them
@@ -40,35 +40,39 @@ QUERIES = ("a cat", "a cup of coffee", "a woman in a space suit", "a motorcycle 
 def demo(library: Path | None, as_json: bool) -> int:
     """Index a few photographs into a temporary library and search them. Nothing is downloaded.
 
-    With --library the library is made there and kept.
+    With --library the library is made there and kept, with its photographs in DIR/pictures.
     """
     from searchengine.app import open_library
 
     folder = _photographs_folder()
-    with tempfile.TemporaryDirectory(prefix="searchengine-demo-") as temporary:
-        pictures = Path(temporary) / "pictures"
-        pictures.mkdir()
-        for name in PHOTOGRAPHS:
-            if (folder / name).exists():
-                (pictures / name).write_bytes((folder / name).read_bytes())
+    with (
+        tempfile.TemporaryDirectory(prefix="searchengine-demo-") as temporary,
+        open_library(library or Path(temporary), encoder="starter") as opened,
+    ):
+        pictures = opened.settings.library / "pictures"
+        if opened.exists or pictures.exists():
+            held = "a library" if opened.exists else "a folder `pictures`"
+            raise UsageError(
+                f"{opened.settings.library} holds {held} already; "
+                "give the demo a folder of its own."
+            )
+        _copy_photographs(folder, pictures)
         started = time.perf_counter()
-        directory = library or Path(temporary) / "library"
-        with open_library(directory, encoder="starter") as opened:
-            summary = opened.index(pictures)
+        summary = opened.index(pictures)
+        if not as_json:
+            click.echo(
+                f"Indexed {summary.new} photographs with the `starter` encoder in "
+                f"{summary.seconds:.1f} s (they lie in {pictures if library else folder})."
+            )
+        answers: list[dict[str, Any]] = []
+        for query in QUERIES:
+            result = opened.search(query, top_k=3)
+            answers.append(result.as_json())
             if not as_json:
-                click.echo(
-                    f"Indexed {summary.new} photographs with the `starter` encoder in "
-                    f"{summary.seconds:.1f} s (they lie in {folder})."
-                )
-            answers: list[dict[str, Any]] = []
-            for query in QUERIES:
-                result = opened.search(query, top_k=3)
-                answers.append(result.as_json())
-                if not as_json:
-                    click.echo(f'\nsearchengine search "{query}"')
-                    for hit in result.hits:
-                        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {Path(hit.path).name}")
-            seconds = time.perf_counter() - started
+                click.echo(f'\nsearchengine search "{query}"')
+                for hit in result.hits:
+                    click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {Path(hit.path).name}")
+        seconds = time.perf_counter() - started
     if as_json:
         click.echo(json.dumps({"indexed": summary.new, "answers": answers, "seconds": seconds}))
     else:
@@ -77,6 +81,19 @@ def demo(library: Path | None, as_json: bool) -> int:
             "`starter` is small and ships with the program; better encoders: searchengine models"
         )
     return 0
+
+
+def _copy_photographs(source: Path, target: Path) -> None:
+    try:
+        target.mkdir(parents=True)
+        for name in PHOTOGRAPHS:
+            if (source / name).exists():
+                (target / name).write_bytes((source / name).read_bytes())
+    except OSError as error:
+        raise SearchEngineError(
+            f"The demo's photographs cannot be copied to {target}: {error.strerror}. "
+            "Give it another folder with --library."
+        ) from error
 
 
 def _photographs_folder() -> Path:

@@ -52,7 +52,11 @@ def _bar() -> Iterator[OnProgress]:
             nonlocal phase
             if progress.phase != phase:
                 phase = progress.phase
-                names = {"embed": "Indexing", "finish": "Saving"}
+                names = {
+                    "encoder": "Loading the encoder",
+                    "embed": "Indexing",
+                    "finish": "Saving",
+                }
                 bar.reset(task, total=progress.total, description=names[phase])
             bar.update(
                 task,
@@ -78,6 +82,8 @@ def _lines() -> OnProgress:
         last_line = now
         if progress.phase == "scan":
             click.echo(f"scanned {progress.done:,} pictures", err=True)
+        elif progress.phase == "encoder":
+            click.echo("loading the encoder", err=True)
         elif progress.phase == "embed" and progress.total and rate.seconds_left(progress):
             skipped = f", {progress.skipped:,} skipped" if progress.skipped else ""
             left = rate.seconds_left(progress)
@@ -112,5 +118,5 @@ class _Rate:
         return ((progress.total or 0) - progress.done) / rate if rate else 0.0
 
     def _per_second(self, progress: Progress) -> float:
-        seconds = self._clock() - (self._started or self._clock())
+        seconds = 0.0 if self._started is None else self._clock() - self._started
         return (progress.done - self._done_at_start) / seconds if seconds > 1 else 0.0
