@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -105,6 +106,11 @@ def command_environment(directory: Path) -> dict[str, str]:
         "XDG_CACHE_HOME": str(home / "cache"),
         "HF_HUB_OFFLINE": "1",
     }
+
+
+def heed_interrupts() -> None:
+    """For a child process: a background job of a shell, as CI may be one, ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def stored_pictures(library: Path) -> int:

@@ -17,6 +17,7 @@ from conftest import (
     FakeLibrary,
     RunCommand,
     command_environment,
+    heed_interrupts,
     make_picture,
     stored_pictures,
 )
@@ -190,6 +191,7 @@ def test_an_interrupted_run_is_consistent_and_the_next_one_goes_on(
     process = subprocess.Popen(
         [sys.executable, "-m", "searchengine", "index", "--batch-size", "4", str(pictures)],
         env=command_environment(tmp_path),
+        preexec_fn=heed_interrupts,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FakeLibrary, command_environment, make_picture, stored_pictures
+from conftest import (
+    FakeLibrary,
+    command_environment,
+    heed_interrupts,
+    make_picture,
+    stored_pictures,
+)
 from watchdog.events import FileSystemEventHandler
 from watchdog.observers import Observer
 from watchdog.observers.api import BaseObserver, ObservedWatch
@@ -218,6 +224,7 @@ def test_the_command_picks_up_new_and_vanished_pictures(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "searchengine", "watch", "--json", str(pictures), str(empty)],
         env=command_environment(tmp_path),
+        preexec_fn=heed_interrupts,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
