@@ -31,7 +31,12 @@ PHOTOGRAPHS = (
     "retina.jpg",
     "rocket.jpg",
 )
-QUERIES = ("a cat", "a cup of coffee", "a woman in a space suit", "a motorcycle in a garage")
+QUERIES = (
+    "a cat",
+    "a cup of coffee",
+    "a man with a camera on a tripod",
+    "a motorcycle in a garage",
+)
 
 
 @click.command()
