@@ -16,7 +16,7 @@ from typing import Literal
 from PIL import Image
 
 from indexer import encoders
-from indexer.catalogue import recommended_entry
+from indexer.catalogue import is_cached, load_catalogue, recommended_entry
 from indexer.errors import SearchEngineError
 from indexer.settings import Settings, available_cores, user_file
 from searchengine.app import Library, open_library
@@ -158,7 +158,11 @@ def _hub() -> Check:
 
 
 def _encoders(settings: Settings) -> Iterator[Check]:
-    specs = {"starter": encoders.EncoderSpec("starter")}
+    specs = {
+        entry.name: encoders.EncoderSpec("starter" if entry.name == "starter" else entry.full_name)
+        for entry in load_catalogue()
+        if is_cached(entry)
+    }
     library = Library(settings)
     if library.exists:
         try:
