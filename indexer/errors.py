@@ -3,9 +3,12 @@
     SearchEngineError (3)
     ├── UsageError (2)               a flag, a path or a query that cannot work as given
     │   ├── UnknownEncoder           no such name; the message lists the nearest ones
-    │   └── EncoderMismatch          the library was indexed with another encoder
+    │   ├── EncoderMismatch          the library was indexed with another encoder
+    │   └── UnknownDetector          no such name; the message lists the nearest ones
     ├── EncoderError                 an encoder could not be built or gave unusable output
     │   └── EncoderUnavailable       weights are not cached and the hub does not answer
+    ├── DetectorError                a detector could not be built or gave unusable output
+    │   └── DetectorUnavailable      weights are not cached and the hub does not answer
     └── LibraryError                 the library on disk cannot be used as it is
         ├── LibraryTooNew            written by a newer version
         ├── LibraryLocked            another process is writing
@@ -39,11 +42,23 @@ class EncoderMismatch(UsageError):
     """The library holds no embeddings of the encoder that was asked for."""
 
 
+class UnknownDetector(UsageError):
+    """No detector of that name in the catalogue, and no folder that holds one."""
+
+
 class EncoderError(SearchEngineError):
     """An encoder could not be built, or its output is not usable."""
 
 
 class EncoderUnavailable(EncoderError):
+    """The weights are neither cached nor to be had from the hub now."""
+
+
+class DetectorError(SearchEngineError):
+    """A detector could not be built, or its output is not usable."""
+
+
+class DetectorUnavailable(DetectorError):
     """The weights are neither cached nor to be had from the hub now."""
 
 

@@ -10,12 +10,12 @@ import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 
+from indexer.ahead import Ahead
 from indexer.decode import content_hash, decode, read_file
 from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderError, LibraryError
@@ -31,9 +31,6 @@ from indexer.records import (
 )
 from indexer.scan import Scan, ScanRules, diff_directory, is_unchanged
 from indexer.store import Store
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 BATCHES_IN_FLIGHT = 3  # one in the encoder, one ready, one being decoded
 
@@ -226,7 +223,7 @@ class _Run:
         batch: list[tuple[FileState, KnownFile | None, Decoded]] = []
         reused: list[tuple[FileState, KnownFile | None, bytes]] = []
         refused: list[tuple[FileState, str]] = []
-        with _Ahead(self.options.workers, self.options.batch_size * BATCHES_IN_FLIGHT) as ahead:
+        with Ahead(self.options.workers, self.options.batch_size * BATCHES_IN_FLIGHT) as ahead:
             for (file, before), outcome in self._outcomes(ahead, to_read):
                 if isinstance(outcome, Decoded) and outcome.sha256 in self.stored_lately:
                     outcome = outcome.sha256
@@ -251,7 +248,7 @@ class _Run:
             self._encode_and_store(batch)
             self._store_reused(reused, refused)
 
-    def _outcomes(self, ahead: _Ahead, to_read: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
+    def _outcomes(self, ahead: Ahead, to_read: Sequence[Work]) -> Iterator[tuple[Work, Outcome]]:
         deferred: list[Work] = []
         for work, outcome in ahead.map(self._read, to_read):
             if outcome is not None:
@@ -395,33 +392,6 @@ class _Run:
         record = next((r for r in self.store.encoders() if r.key == self.encoder.key), None)
         if record is not None:
             self.store.promote_encoder(record)
-
-
-class _Ahead:
-    """Maps a function over items in threads, in order, never more than `window` items ahead."""
-
-    def __init__(self, workers: int, window: int) -> None:
-        self._pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-        self._window = window
-
-    def __enter__(self) -> _Ahead:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def map(
-        self, function: Callable[[Item], Result], items: Sequence[Item]
-    ) -> Iterator[tuple[Item, Result]]:
-        waiting: deque[tuple[Item, Future[Result]]] = deque()
-        for item in items:
-            waiting.append((item, self._pool.submit(function, item)))
-            if len(waiting) >= self._window:
-                first, future = waiting.popleft()
-                yield first, future.result()
-        while waiting:
-            first, future = waiting.popleft()
-            yield first, future.result()
 
 
 def _foretell(work: _Work, summary: IndexSummary) -> None:

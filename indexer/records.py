@@ -77,6 +77,29 @@ class Embedded:
     embedding: npt.NDArray[np.float16] | None = None  # (D,)
 
 
+Box = tuple[float, float, float, float]  # x0, y0, x1, y1 as fractions of width and height
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """One thing that a detector sees in a picture."""
+
+    label: str
+    score: float  # calibrated: the probability that it is there
+    box_xyxy: Box
+    colours: bytes = b""  # shares of the basic colours, 0..255 each: `searchengine.colours`
+    id: int = 0  # of the store; 0 while it is in none
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorRecord:
+    """A detector whose detections the library holds."""
+
+    id: int
+    key: str  # Detector.id
+    name: str  # what builds it again
+
+
 @dataclass(frozen=True, slots=True)
 class KnownFile:
     """What the store remembers of a file, as the scan needs it."""

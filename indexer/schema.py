@@ -108,14 +108,66 @@ embeddings_table = sa.Table(
     sa.Column("vector", sa.LargeBinary, nullable=False),  # (D,) float16, little-endian
 )
 
+detectors_table = sa.Table(
+    "detectors",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("key", sa.String, nullable=False, unique=True),  # Detector.id
+    sa.Column("name", sa.String, nullable=False),  # what builds it again
+)
 
-def _create_all(connection: Connection) -> None:
-    metadata.create_all(connection)
+# which contents a detector has looked at, even where it found nothing
+looks_table = sa.Table(
+    "looks",
+    metadata,
+    sa.Column("detector_id", sa.ForeignKey("detectors.id"), primary_key=True),
+    sa.Column("content_id", sa.ForeignKey("contents.id"), primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+detections_table = sa.Table(
+    "detections",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("content_id", sa.ForeignKey("contents.id"), nullable=False, index=True),
+    sa.Column("detector_id", sa.ForeignKey("detectors.id"), nullable=False),
+    sa.Column("label", sa.String, nullable=False),
+    sa.Column("score", sa.Float, nullable=False),  # calibrated: the probability that it is there
+    sa.Column("x0", sa.Float, nullable=False),  # fractions of the upright width and height
+    sa.Column("y0", sa.Float, nullable=False),
+    sa.Column("x1", sa.Float, nullable=False),
+    sa.Column("y1", sa.Float, nullable=False),
+    sa.Column("colours", sa.LargeBinary, nullable=False),  # shares of the basic colours, 0..255
+    # counting over the whole library reads this index alone
+    sa.Index("ix_detections_count", "detector_id", "label", "content_id", "score"),
+)
+
+# what the encoder makes of a box's crop; only made once a query asks for it
+crops_table = sa.Table(
+    "crops",
+    metadata,
+    sa.Column("detection_id", sa.ForeignKey("detections.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("encoder_id", sa.ForeignKey("encoders.id"), primary_key=True),
+    sa.Column("vector", sa.LargeBinary, nullable=False),  # (D,) float16, little-endian
+)
+
+_DETECTION_TABLES = (detectors_table, looks_table, detections_table, crops_table)
+
+
+def _create_first(connection: Connection) -> None:
+    later = set(_DETECTION_TABLES)
+    metadata.create_all(
+        connection, tables=[table for table in metadata.sorted_tables if table not in later]
+    )
     connection.execute(sa.insert(library_table).values(id=1, generation=0))
 
 
+def _add_detections(connection: Connection) -> None:
+    metadata.create_all(connection, tables=_DETECTION_TABLES)
+
+
 # MIGRATIONS[n] brings a library from version n to n + 1; the first one creates it.
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_all,)
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_first, _add_detections)
 SCHEMA_VERSION = len(MIGRATIONS)
 
 

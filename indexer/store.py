@@ -24,11 +24,13 @@ from indexer.records import Embedded, EncoderRecord, FileState, FolderRecord, Kn
 from indexer.schema import (
     connect,
     contents_table,
+    detections_table,
     embeddings_table,
     encoders_table,
     folders_table,
     images_table,
     library_table,
+    looks_table,
     storage_error,
 )
 
@@ -333,9 +335,8 @@ class Store:
         limit = (datetime.now(UTC) - timedelta(days=keep_days)).isoformat(timespec="seconds")
         old = sa.select(contents_table.c.id).where(contents_table.c.orphaned_at < limit)
         with self.transaction(counts=False) as connection:
-            connection.execute(
-                sa.delete(embeddings_table).where(embeddings_table.c.content_id.in_(old))
-            )
+            for table in (embeddings_table, detections_table, looks_table):
+                connection.execute(sa.delete(table).where(table.c.content_id.in_(old)))
             return connection.execute(
                 sa.delete(contents_table).where(contents_table.c.orphaned_at < limit)
             ).rowcount

@@ -40,7 +40,9 @@ INDEXER = {
         "export",
     },
     "watch": {"scan"},
-    "pipeline": {"records", "errors", "encoder", "scan", "decode", "store", "index_file"},
+    "ahead": set(),
+    "detections": {"records", "schema", "store"},
+    "pipeline": {"ahead", "records", "errors", "encoder", "scan", "decode", "store", "index_file"},
 }
 
 
