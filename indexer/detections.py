@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -34,22 +37,27 @@ def detectors(connection: Connection) -> list[DetectorRecord]:
         .group_by(detectors_table.c.id)
         .order_by(seen.desc(), detectors_table.c.id)
     )
-    return [DetectorRecord(*row) for row in rows]
+    return [_detector(row) for row in rows]
 
 
 def find_detector(connection: Connection, key: str) -> DetectorRecord | None:
     row = connection.execute(
         sa.select(detectors_table).where(detectors_table.c.key == key)
     ).one_or_none()
-    return DetectorRecord(*row) if row else None
+    return _detector(row) if row else None
 
 
-def remember_detector(store: Store, key: str, name: str) -> DetectorRecord:
+def _detector(row: sa.Row[Any]) -> DetectorRecord:
+    return DetectorRecord(row.id, row.key, row.name, tuple(row.labels))
+
+
+def remember_detector(store: Store, key: str, name: str, labels: Sequence[str]) -> DetectorRecord:
     with store.transaction(counts=False) as connection:
+        known = {"name": name, "labels": list(labels)}
         connection.execute(
             insert(detectors_table)
-            .values(key=key, name=name)
-            .on_conflict_do_update(index_elements=["key"], set_={"name": name})
+            .values(key=key, **known)
+            .on_conflict_do_update(index_elements=["key"], set_=known)
         )
         found = find_detector(connection, key)
         assert found is not None
@@ -94,6 +102,37 @@ def write_looks(
 def _there(connection: Connection, content_ids: Iterable[int]) -> list[int]:
     statement = sa.select(contents_table.c.id).where(contents_table.c.id.in_(list(content_ids)))
     return list(connection.scalars(statement))
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFiles:
+    """Where a content's bytes lie; `sha256` tells whether they are still the same."""
+
+    content_id: int
+    sha256: bytes
+    paths: tuple[str, ...]
+
+
+def files_of(connection: Connection, content_ids: Sequence[int]) -> list[ContentFiles]:
+    """The files of each content, in the order asked for; contents without any are left out."""
+    found: dict[int, ContentFiles] = {}
+    for some in _chunks(content_ids):
+        statement = (
+            sa.select(
+                contents_table.c.id,
+                contents_table.c.sha256,
+                images_table.c.directory,
+                images_table.c.name,
+            )
+            .join(images_table, images_table.c.content_id == contents_table.c.id)
+            .where(contents_table.c.id.in_(some))
+            .order_by(images_table.c.directory, images_table.c.name)
+        )
+        for content_id, sha256, directory, name in connection.execute(statement):
+            paths = found[content_id].paths if content_id in found else ()
+            path = os.path.join(directory, name)
+            found[content_id] = ContentFiles(content_id, sha256, (*paths, path))
+    return [found[content_id] for content_id in content_ids if content_id in found]
 
 
 def contents_not_looked_at(connection: Connection, detector_key: str) -> list[int]:

@@ -98,6 +98,7 @@ class DetectorRecord:
     id: int
     key: str  # Detector.id
     name: str  # what builds it again
+    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)

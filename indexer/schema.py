@@ -114,6 +114,7 @@ detectors_table = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True),
     sa.Column("key", sa.String, nullable=False, unique=True),  # Detector.id
     sa.Column("name", sa.String, nullable=False),  # what builds it again
+    sa.Column("labels", sa.JSON, nullable=False),
 )
 
 # which contents a detector has looked at, even where it found nothing

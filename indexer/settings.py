@@ -25,7 +25,14 @@ _CHOICES = {
     "runtime": ("auto", "onnx", "torch"),
     "precision": ("auto", "fp32", "int8"),
 }
-_MINIMA = {"top_k": 1, "batch_size": 1, "workers": 0, "max_megapixels": 0.001, "keep_days": 0}
+_MINIMA = {
+    "candidates": 1,
+    "top_k": 1,
+    "batch_size": 1,
+    "workers": 0,
+    "max_megapixels": 0.001,
+    "keep_days": 0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +46,8 @@ class Settings:
     runtime: str
     device: str
     precision: str
+    detector: str
+    candidates: int
     top_k: int
     batch_size: int
     workers: int

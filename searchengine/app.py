@@ -28,6 +28,9 @@ from searchengine.query import Query, parse, parse_similar
 if TYPE_CHECKING:
     from indexer.pipeline import OnProgress, Target
     from indexer.scan import ScanRules
+    from searchengine.detector import LazyDetector
+    from searchengine.look import LookOptions, Looks, OnLook
+    from searchengine.rerank import Reranker
 
 Announce = Callable[[str], None]
 Subject = str | Path | Image.Image
@@ -61,6 +64,7 @@ class Library:
         self._store: Store | None = None
         self._engine: Engine | None = None
         self._encoders: dict[str, LazyEncoder] = {}
+        self._detector: LazyDetector | None = None
         self._chosen: encoders.EncoderSpec | None = None
 
     def __enter__(self) -> Library:
@@ -246,6 +250,8 @@ class Library:
         min_score: float | None = None,
         add: OneOrMore = (),
         subtract: OneOrMore = (),
+        rerank: bool = True,
+        on_look: OnLook = lambda _done, _total: None,
     ) -> SearchResult:
         """Pictures that show what the query says, best first.
 
@@ -259,12 +265,15 @@ class Library:
             sort: "relevance", or "date": the same pictures, newest first.
             min_score: leave out cosines below it.
             add, subtract: sentences or pictures' paths, weighted as in ``2:golden retriever``.
+            rerank: hold numbers, places, colours and absences against what a detector sees;
+                False: by embeddings alone.
+            on_look: told how many pictures the detector has looked at for this query, of how many.
 
         Raises UsageError, EncoderError, EncoderMismatch, LibraryError.
         """
         parsed = parse(query, add=_several(add), subtract=_several(subtract))
         which = make_filter(under=_several(under), after=after, before=before, camera=camera)
-        return self._answer(parsed, top_k, which, sort, min_score)
+        return self._answer(parsed, top_k, which, sort, min_score, rerank, on_look)
 
     def similar(
         self,
@@ -291,7 +300,14 @@ class Library:
         return self._answer(parsed, top_k, which, sort, min_score)
 
     def _answer(
-        self, query: Query, top_k: int | None, which: Filter, sort: Sort, min_score: float | None
+        self,
+        query: Query,
+        top_k: int | None,
+        which: Filter,
+        sort: Sort,
+        min_score: float | None,
+        rerank: bool = False,
+        on_look: OnLook = lambda _done, _total: None,
     ) -> SearchResult:
         top_k = self.settings.top_k if top_k is None else top_k
         if top_k < 1:
@@ -305,7 +321,72 @@ class Library:
                 "Run: searchengine index ~/Pictures"
             )
             return SearchResult(query.text, "", "embeddings", [], {"total": 0.0}, [])
-        return engine.search(query, top_k=top_k, which=which, sort=sort, min_score=min_score)
+        return engine.search(
+            query,
+            top_k=top_k,
+            which=which,
+            sort=sort,
+            min_score=min_score,
+            rerank=rerank,
+            on_look=on_look,
+        )
+
+    # -- detecting
+
+    @property
+    def detector(self) -> LazyDetector:
+        """The detector asked for, else the library's own, else `auto`'s choice.
+
+        Raises UnknownDetector, DetectorError.
+        """
+        from searchengine import detectors
+
+        if self._detector is None:
+            name = self.settings.detector
+            if name == "auto":
+                name = self._remembered_detector() or detectors.choose_auto(announce=self.announce)
+            self._detector = detectors.lazy_detector(
+                name, device=self.settings.device, announce=self.announce
+            )
+        return self._detector
+
+    def _remembered_detector(self) -> str | None:
+        from indexer.detections import detectors
+
+        if not self.exists:
+            return None
+        with self.store.reading() as connection:
+            known = detectors(connection)
+        return known[0].name if known else None
+
+    def detect(self, *, on_look: OnLook = lambda _done, _total: None) -> Looks:
+        """Has the detector look at every picture it has not seen, so that searches need not.
+
+        Raises DetectorError where it cannot be had, LibraryError without a library, LibraryLocked
+        while another process writes.
+        """
+        from indexer.detections import contents_not_looked_at
+        from searchengine.look import Looks, look_at
+
+        lazy = self.detector
+        with self.store.reading() as connection:
+            missing = contents_not_looked_at(connection, lazy.key)
+        if not missing:
+            return Looks()
+        return look_at(
+            self.store,
+            lazy.get(),
+            lazy.name,
+            missing,
+            self._look_options(),
+            on_look=on_look,
+            keep=False,
+        )
+
+    def _look_options(self) -> LookOptions:
+        from searchengine.look import LookOptions
+
+        return LookOptions(self.settings.worker_count, self.settings.max_megapixels)
 
     # -- embeddings
 
@@ -358,9 +439,22 @@ class Library:
                 return None
             record, lazy = self._searching_encoder(default)
             self._engine = Engine(
-                self.store, record, lazy, max_megapixels=self.settings.max_megapixels
+                self.store,
+                record,
+                lazy,
+                max_megapixels=self.settings.max_megapixels,
+                reranker=lambda: self._reranker(record, lazy),
+                candidates=self.settings.candidates,
             )
         return self._engine
+
+    def _reranker(self, record: EncoderRecord, encoder: LazyEncoder) -> Reranker:
+        # a plain search needs none of this
+        from searchengine.rerank import Reranker
+        from searchengine.vocabulary import vocabulary
+
+        labels_of = vocabulary().detector_labels
+        return Reranker(self.store, self.detector, record, encoder, labels_of, self._look_options())
 
     def _searching_encoder(self, default: EncoderRecord) -> tuple[EncoderRecord, LazyEncoder]:
         if self.settings.encoder == "auto":

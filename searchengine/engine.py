@@ -1,27 +1,32 @@
-"""A query's whole journey: parse -> embed -> retrieve -> present. Filters and sorting included."""
+"""A query's whole journey: embed -> retrieve -> (re-rank) -> present. Filters and sorting too."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from indexer import lookup
 from indexer.encoder import LazyEncoder
-from indexer.errors import UsageError
+from indexer.errors import DetectorError, UsageError
 from indexer.index_file import load_index
 from indexer.records import EncoderRecord, Filter, ImageRecord
 from indexer.store import Store
 from indexer.vectors import FlatIndex
 from searchengine import retrieve
-from searchengine.query import Query
+from searchengine.conditions import Conditions, Thing
+from searchengine.query import Query, Term
+
+if TYPE_CHECKING:
+    from searchengine.look import OnLook
+    from searchengine.rerank import Reranker
 
 Sort = Literal["relevance", "date"]
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?)?)?)?")
@@ -51,6 +56,7 @@ class SearchResult:
     verdicts: list[dict[str, Any]]
     took_ms: dict[str, float]
     hits: list[Hit]
+    notes: list[str] = field(default_factory=list)  # what was not checked, and why
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -58,11 +64,37 @@ class SearchResult:
             "encoder": self.encoder,
             "route": self.route,
             "verdicts": self.verdicts,
+            "notes": self.notes,
             "took_ms": self.took_ms,
             "hits": [
                 {name: getattr(hit, name) for name in Hit.__dataclass_fields__} for hit in self.hits
             ],
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """An answer before it has a rank."""
+
+    record: ImageRecord
+    score: float
+    explanation: dict[str, Any] | None = None
+
+    @property
+    def shown_at(self) -> str:
+        return self.record.shown_at
+
+    def ranked(self, rank: int) -> Hit:
+        return Hit(
+            rank=rank,
+            id=self.record.id,
+            path=self.record.path,
+            score=round(float(np.clip(self.score, -1.0, 1.0)), 6),
+            width=self.record.width_px,
+            height=self.record.height_px,
+            taken_at=self.record.taken_at,
+            explanation=self.explanation,
+        )
 
 
 @dataclass(slots=True)
@@ -81,12 +113,26 @@ class Engine:
     """Answers queries over one library with one encoder; opens a new generation by itself."""
 
     def __init__(
-        self, store: Store, record: EncoderRecord, encoder: LazyEncoder, *, max_megapixels: float
+        self,
+        store: Store,
+        record: EncoderRecord,
+        encoder: LazyEncoder,
+        *,
+        max_megapixels: float,
+        reranker: Callable[[], Reranker] | None = None,
+        candidates: int = 200,
     ) -> None:
+        """`reranker` makes the re-ranker once a query needs it; without it, embeddings answer.
+
+        `candidates` is how many of the nearest pictures are held against a query's conditions.
+        """
         self.store = store
         self.record = record
         self.encoder = encoder
         self.max_megapixels = max_megapixels
+        self.candidates = candidates
+        self._make_reranker = reranker
+        self._reranker: Reranker | None = None
         self._index: FlatIndex | None = None
         self._generation = -1
 
@@ -98,9 +144,35 @@ class Engine:
         which: Filter,
         sort: Sort = "relevance",
         min_score: float | None = None,
+        rerank: bool = True,
+        on_look: OnLook = lambda _done, _total: None,
     ) -> SearchResult:
-        """Answers by text, picture or both. Raises UsageError, EncoderError, LibraryError."""
+        """Answers by text, picture or both.
+
+        A query with conditions (a number, a place, an attribute, an absence) is held against what
+        the detector sees, unless `rerank` is off or there is none. `on_look` is told how many
+        pictures the detector has looked at, of how many not seen before.
+        Raises UsageError, EncoderError, LibraryError.
+        """
         watch = _Stopwatch()
+        conditions = query.conditions
+        if not rerank or self._make_reranker is None or conditions is None or conditions.is_empty:
+            hits = self._by_embeddings(query, watch, top_k, which)
+            notes: list[str] = []
+            route = "embeddings"
+        else:
+            hits, notes, route = self._checked(query, conditions, watch, top_k, which, on_look)
+        if min_score is not None:
+            hits = [hit for hit in hits if hit.score >= min_score]
+        if sort == "date":
+            hits.sort(key=lambda hit: hit.shown_at, reverse=True)  # newest first
+        watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
+        answer = [hit.ranked(rank) for rank, hit in enumerate(hits, start=1)]
+        return SearchResult(query.text, self.record.key, route, [], watch.took_ms, answer, notes)
+
+    def _by_embeddings(
+        self, query: Query, watch: _Stopwatch, top_k: int, which: Filter
+    ) -> list[_Found]:
         vector = self._embed(query, watch)
         with self.store.reading() as connection:
             with watch.stage("open"):
@@ -109,13 +181,76 @@ class Engine:
                 found = retrieve.nearest(
                     connection, index, vector, top_k=top_k, which=which, leave_out=query.leave_out
                 )
-        if min_score is not None:
-            found = [(record, score) for record, score in found if score >= min_score]
-        if sort == "date":
-            found.sort(key=lambda item: item[0].shown_at, reverse=True)  # newest first
-        watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
-        hits = [_hit(rank, record, score) for rank, (record, score) in enumerate(found, start=1)]
-        return SearchResult(query.text, self.record.key, "embeddings", [], watch.took_ms, hits)
+        return [_Found(record, score) for record, score in found]
+
+    def _checked(
+        self,
+        query: Query,
+        conditions: Conditions,
+        watch: _Stopwatch,
+        top_k: int,
+        which: Filter,
+        on_look: OnLook,
+    ) -> tuple[list[_Found], list[str], str]:
+        """The nearest pictures, and those known to meet the conditions, judged by the detector."""
+        vector = self._embed(_content_query(query, conditions), watch)
+        pool = max(self.candidates, top_k)
+        with self.store.reading() as connection:
+            with watch.stage("open"):
+                index = self._current_index(connection)
+            with watch.stage("search"):
+                found = retrieve.nearest(
+                    connection, index, vector, top_k=pool, which=which, leave_out=query.leave_out
+                )
+        try:
+            with watch.stage("detector"):
+                reranker = self._get_reranker()
+            reranker.on_look = on_look
+            with watch.stage("search"), self.store.reading() as connection:
+                meeting = reranker.meeting(connection, conditions)
+                if meeting:
+                    found += retrieve.nearest(
+                        connection, index, vector, top_k=pool, which=which, among=meeting
+                    )
+            cosines = self._absent_cosines(conditions, reranker, index, found, watch)
+            with watch.stage("rerank"):
+                answer = reranker.rerank(conditions, found, cosines)
+        except DetectorError as error:
+            nearest = [_Found(record, score) for record, score in found[:top_k]]
+            return nearest, [f"Ranked by embeddings alone. {error}"], "embeddings"
+        by_content: dict[int, list[_Found]] = {}
+        for record, score in {record.id: (record, score) for record, score in found}.values():
+            by_content.setdefault(record.content_id, []).append(_Found(record, score))
+        hits = [
+            replace(each, explanation=ranked.explanation)
+            for ranked in answer.ranked
+            for each in by_content[ranked.content_id]
+        ]
+        return hits[:top_k], answer.notes, "detector"
+
+    def _get_reranker(self) -> Reranker:
+        if self._reranker is None:
+            assert self._make_reranker is not None
+            self._reranker = self._make_reranker()
+        return self._reranker
+
+    def _absent_cosines(
+        self,
+        conditions: Conditions,
+        reranker: Reranker,
+        index: FlatIndex,
+        found: Sequence[tuple[ImageRecord, float]],
+        watch: _Stopwatch,
+    ) -> dict[Thing, dict[int, float]]:
+        """How near each candidate is to the name of an excluded thing no detector knows."""
+        contents = np.array([record.content_id for record, _ in found], np.int64)
+        cosines = {}
+        for thing in reranker.unknown(conditions.excluded):
+            with watch.stage("embed"):
+                vector = self.encoder.get().encode_texts([f"a photo of {thing}"])[0]
+            ids, scores = index.search(vector, top_k=len(contents), allowed=contents)
+            cosines[thing] = dict(zip(ids.tolist(), scores.tolist(), strict=True))
+        return cosines
 
     def _embed(self, query: Query, watch: _Stopwatch) -> retrieve.Vector:
         with watch.stage("embed"), self.store.reading() as connection:
@@ -144,16 +279,9 @@ class Engine:
         return self._index
 
 
-def _hit(rank: int, record: ImageRecord, score: float) -> Hit:
-    return Hit(
-        rank=rank,
-        id=record.id,
-        path=record.path,
-        score=round(float(np.clip(score, -1.0, 1.0)), 6),
-        width=record.width_px,
-        height=record.height_px,
-        taken_at=record.taken_at,
-    )
+def _content_query(query: Query, conditions: Conditions) -> Query:
+    """The query by what it shows, without numbers and without what must be absent."""
+    return replace(query, terms=(Term(conditions.content or query.text), *query.terms[1:]))
 
 
 def make_filter(

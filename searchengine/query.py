@@ -12,6 +12,7 @@ from pathlib import Path
 from PIL import Image
 
 from indexer.errors import UsageError
+from searchengine.conditions import Conditions
 
 _WEIGHT = re.compile(r"^([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?):\s*(.+)$", re.DOTALL | re.IGNORECASE)
 _MAX_WEIGHT = 1e6  # far beyond use, and far within float32
@@ -31,12 +32,14 @@ class Query:
     """What to search by: the weighted sum of the terms' embeddings.
 
     `text` is what results call the query: the sentence, or the picture's path. `leave_out` is the
-    path of a file that may not answer: the picture that is searched by.
+    path of a file that may not answer: the picture that is searched by. `conditions` is what a
+    lone sentence demands beyond its embedding; None where pictures or weights are in play.
     """
 
     text: str
     terms: tuple[Term, ...]
     leave_out: str | None = None
+    conditions: Conditions | None = None
 
 
 def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -> Query:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -97,12 +97,17 @@ def nearest(
     top_k: int,
     which: Filter,
     leave_out: str | None = None,
+    among: Collection[int] | None = None,
 ) -> list[tuple[ImageRecord, float]]:
     """The `top_k` files nearest to the query among those that pass the filter, best first.
 
-    `leave_out` is the path of a file that may not answer (the picture searched by).
+    `leave_out` is the path of a file that may not answer (the picture searched by), `among` the
+    only contents that may.
     """
     allowed = None if which.is_empty else lookup.contents_matching(connection, which)
+    if among is not None:
+        few = np.fromiter(among, np.int64, len(among))
+        allowed = few if allowed is None else np.intersect1d(allowed, few)
     # one content more: the picture that is left out would take a place otherwise
     extra = 1 if leave_out is not None else 0
     ids, scores = index.search(query, top_k=top_k + extra, allowed=allowed)

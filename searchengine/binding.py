@@ -1,0 +1,133 @@
+"""Which box is the red one: attributes of boxes from their colours and from the encoder's view.
+
+A box's crop is compared with "a photo of a red car" and with what else it could be: the query's
+other things of the same kind, and the other colours. Where the attribute is a colour, the colours
+of the box's own pixels have a say too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from indexer.records import Box, Detection
+from searchengine.boxes import Floats
+from searchengine.colours import BASIC, basic_colours, colour_probability
+from searchengine.conditions import Thing
+
+Vector = npt.NDArray[np.float32]
+EncodeTexts = Callable[[Sequence[str]], npt.NDArray[np.float32]]
+
+_MARGIN = 0.08  # of a box's side, around its crop: detectors cut close
+_LEAST = 1e-6
+
+
+def crop(image: Image.Image, box_xyxy: Box) -> Image.Image:
+    """The part of the picture that the box and a little of its surroundings fill."""
+    x0, y0, x1, y1 = box_xyxy
+    dx, dy = (x1 - x0) * _MARGIN, (y1 - y0) * _MARGIN
+    left, top = max(0.0, x0 - dx) * image.width, max(0.0, y0 - dy) * image.height
+    right, bottom = min(1.0, x1 + dx) * image.width, min(1.0, y1 + dy) * image.height
+    corners = (
+        int(left),
+        int(top),
+        max(int(left) + 1, round(right)),
+        max(int(top) + 1, round(bottom)),
+    )
+    return image.crop(corners)
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """What a crop is compared with: (P, D) embeddings of phrases, the thing's own among them."""
+
+    embeddings: npt.NDArray[np.float32]
+    own: int
+
+
+class Attributes:
+    """Tells the things of one query apart that one detector's label cannot.
+
+    `rivals` are, for a thing, the things of the query that the same boxes could be.
+    """
+
+    def __init__(
+        self, rivals: Mapping[Thing, Sequence[Thing]], encode: EncodeTexts, logit_scale: float
+    ) -> None:
+        self._logit_scale = logit_scale
+        self._choices: dict[Thing, _Choice] = {}
+        for thing, others in rivals.items():
+            phrases = _phrases(thing, others)
+            if len(phrases) > 1:
+                self._choices[thing] = _Choice(encode(phrases), 0)
+
+    def decides(self, thing: Thing) -> bool:
+        """Whether a box of the right label still may be another thing."""
+        return thing in self._choices
+
+    def probability(self, thing: Thing, detection: Detection, view: Vector | None) -> float:
+        """How likely the box holds this thing, given that its label is right. In 0..1.
+
+        `view` is the crop's embedding, (D,), or None where there is none.
+        """
+        choice = self._choices.get(thing)
+        if choice is None:
+            return 1.0
+        by_view = None
+        if view is not None:
+            logits = self._logit_scale * (choice.embeddings @ view)  # [P]
+            shares = np.exp(logits - logits.max())
+            by_view = float(shares[choice.own] / shares.sum())
+        wanted = basic_colours(thing.attribute)
+        if not wanted or not detection.colours:
+            return 0.5 if by_view is None else by_view
+        by_pixels = colour_probability(detection.colours, wanted)
+        if by_view is None:
+            return by_pixels
+        # the pixels know the colour, the view knows which part of the box is the thing
+        return float(np.sqrt(by_pixels * max(by_view, 0.05)))
+
+
+def assign(probabilities: Floats) -> tuple[float, list[int]]:
+    """The best one-to-one assignment of T things to N boxes.
+
+    Args:
+        probabilities: (T, N), how likely each thing is in each box.
+
+    Returns the product over the things of their box's probability, and each thing's box; a thing
+    that finds none has -1 and makes the product 0.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    things, boxes = probabilities.shape
+    if boxes == 0:
+        return 0.0, [-1] * things
+    rows, columns = linear_sum_assignment(-np.log(np.maximum(probabilities, _LEAST)))
+    chosen = [-1] * things
+    for row, column in zip(rows, columns, strict=True):
+        chosen[row] = int(column)
+    if -1 in chosen:
+        return 0.0, chosen
+    return float(np.prod([probabilities[row, at] for row, at in enumerate(chosen)])), chosen
+
+
+def _phrases(thing: Thing, rivals: Sequence[Thing]) -> list[str]:
+    """The thing's own phrase first, then what the crop could show instead."""
+    phrases = [_phrase(thing)]
+    phrases += [_phrase(rival) for rival in rivals if rival != thing]
+    own = basic_colours(thing.attribute)
+    if own:
+        phrases += [_phrase(Thing(thing.noun, name)) for name in BASIC if name not in own]
+    elif thing.attribute:
+        phrases.append(_phrase(Thing(thing.noun)))
+    return list(dict.fromkeys(phrases))
+
+
+def _phrase(thing: Thing) -> str:
+    words = str(thing)
+    article = "an" if words[:1].lower() in "aeiou" else "a"
+    return f"a photo of {article} {words}"

@@ -1,0 +1,58 @@
+"""From boxes with probabilities to the probability of a number: the Poisson binomial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from searchengine.boxes import Floats
+from searchengine.conditions import Operator
+
+
+def number_distribution(probabilities: Sequence[float]) -> Floats:
+    """P(exactly k of the boxes are there) for k = 0..N, each there on its own account.
+
+    Returns (N + 1,). Source: the recursion of Barlow and Heidtmann 1984.
+    """
+    distribution = np.ones(1)
+    for probability in probabilities:
+        distribution = np.convolve(distribution, [1 - probability, probability])
+    return distribution
+
+
+def count_probability(probabilities: Sequence[float], operator: Operator, n: int | None) -> float:
+    """The probability that the number of things stands in this relation to `n`.
+
+    "?" asks for the number and is met by any number but none.
+    """
+    distribution = number_distribution(probabilities)
+    numbers = np.arange(len(distribution))
+    if operator == "?" or n is None:
+        return float(1 - distribution[0])
+    holds = {
+        "==": numbers == n,
+        ">=": numbers >= n,
+        "<=": numbers <= n,
+        ">": numbers > n,
+        "<": numbers < n,
+    }[operator]
+    return float(min(1.0, distribution[holds].sum()))
+
+
+def likeliest_number(probabilities: Sequence[float]) -> int:
+    """The most probable number of things."""
+    return int(number_distribution(probabilities).argmax())
+
+
+def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:
+    """The least and the greatest number that meet the condition; None: no greatest."""
+    if operator == "?" or n is None:
+        return 1, None
+    return {
+        "==": (n, n),
+        ">=": (n, None),
+        "<=": (0, n),
+        ">": (n + 1, None),
+        "<": (0, n - 1),
+    }[operator]

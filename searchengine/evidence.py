@@ -1,0 +1,277 @@
+"""Holds a query's conditions against what a detector saw in one picture: probabilities, and why.
+
+Pure reckoning: detections in, `Judgement` out. `rerank` fetches the one and ranks by the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from indexer.records import Detection
+from searchengine import counting
+from searchengine.binding import Attributes, Vector, assign
+from searchengine.boxes import Floats, drop_duplicates, to_pixels
+from searchengine.conditions import Conditions, Count, Relation, Thing
+from searchengine.relations import between, relation
+
+_SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
+_SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A candidate and what was seen in it. `views` are crops' embeddings by the detection's id."""
+
+    width_px: int
+    height_px: int
+    detections: Sequence[Detection]
+    views: Mapping[int, Vector]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One condition, held against one picture."""
+
+    verdict: str  # counting, spatial, binding, negation
+    asked: str
+    probability: float  # that it holds, in 0..1
+    found: str
+    boxes: tuple[Detection, ...] = ()
+    number: int | None = None  # of counted things
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "verdict": self.verdict,
+            "asked": self.asked,
+            "probability": round(self.probability, 4),
+            "found": self.found,
+            "number": self.number,
+            "boxes": [
+                {"label": box.label, "score": box.score, "box": list(box.box_xyxy)}
+                for box in self.boxes
+            ],
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of all conditions that could be checked."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def probability(self) -> float:
+        """That all of them hold, each on its own account."""
+        return prod(part.probability for part in self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """The boxes that may be one thing of the query, surest first."""
+
+    detections: tuple[Detection, ...]
+    probabilities: Floats  # (N,)
+    boxes_px: Floats  # (N, 4)
+
+    @property
+    def is_there(self) -> float:
+        return float(1 - np.prod(1 - self.probabilities))
+
+    @property
+    def shown(self) -> tuple[Detection, ...]:
+        pairs = zip(self.detections, self.probabilities, strict=True)
+        return tuple(detection for detection, p in pairs if p >= _SHOWN_FROM)
+
+
+class Judge:
+    """Judges pictures by one query's conditions.
+
+    `labels` names for each noun of the conditions the detector's labels it stands for; a noun that
+    stands for none cannot be checked, and `unchecked` says so.
+    """
+
+    def __init__(
+        self,
+        conditions: Conditions,
+        labels: Mapping[str, Sequence[str]],
+        attributes: Attributes | None = None,
+    ) -> None:
+        self.conditions = conditions
+        self._labels = {noun: frozenset(names) for noun, names in labels.items()}
+        self._attributes = attributes
+
+    @property
+    def unchecked(self) -> tuple[Thing, ...]:
+        """Things of the conditions that the detector does not know, each once."""
+        named = things_of(self.conditions)
+        return tuple(thing for thing in named if not self._labels.get(thing.noun))
+
+    def judge(self, picture: Picture) -> Judgement:
+        seen = {thing: self._see(thing, picture) for thing in things_of(self.conditions)}
+        parts = [
+            *(self._count(count, seen) for count in self.conditions.counts),
+            *self._relations(seen),
+            *self._bindings(seen, picture),
+            *(self._absence(thing, seen) for thing in self.conditions.excluded),
+        ]
+        return Judgement(tuple(part for part in parts if part is not None))
+
+    def _knows(self, thing: Thing) -> bool:
+        return bool(self._labels.get(thing.noun))
+
+    def _see(self, thing: Thing, picture: Picture) -> _Seen:
+        names = self._labels.get(thing.noun, frozenset())
+        found = [detection for detection in picture.detections if detection.label in names]
+        boxes = to_pixels(
+            np.array([detection.box_xyxy for detection in found]).reshape(-1, 4),
+            picture.width_px,
+            picture.height_px,
+        )
+        scores = np.array([detection.score for detection in found])
+        if len(names) > 1:
+            kept = drop_duplicates(boxes, scores, _SAME_OBJECT_IOU)
+            found, boxes, scores = [found[at] for at in kept], boxes[kept], scores[kept]
+        if self._attributes is not None and self._attributes.decides(thing):
+            scores = scores * np.array(
+                [
+                    self._attributes.probability(thing, detection, picture.views.get(detection.id))
+                    for detection in found
+                ]
+            )
+        return _Seen(tuple(found), scores, boxes)
+
+    # -- the four kinds of conditions
+
+    def _count(self, count: Count, seen: Mapping[Thing, _Seen]) -> Part | None:
+        if not self._knows(count.thing):
+            return None
+        there = seen[count.thing]
+        number = counting.likeliest_number(there.probabilities.tolist())
+        probability = counting.count_probability(there.probabilities.tolist(), count.op, count.n)
+        asked = asked_count(count)
+        return Part("counting", asked, probability, f"{number} seen", there.shown, number)
+
+    def _relations(self, seen: Mapping[Thing, _Seen]) -> list[Part]:
+        parts = []
+        betweens: dict[Thing, list[Thing]] = {}
+        for wanted in self.conditions.relations:
+            if wanted.relation == "between":
+                betweens.setdefault(wanted.subject, []).append(wanted.object)
+            else:
+                parts.append(self._relation(wanted, seen))
+        parts += [self._between(subject, objects, seen) for subject, objects in betweens.items()]
+        return [part for part in parts if part is not None]
+
+    def _relation(self, wanted: Relation, seen: Mapping[Thing, _Seen]) -> Part | None:
+        asked = f"{wanted.subject} {wanted.relation.replace('_', ' ')} {wanted.object}"
+        known = [thing for thing in (wanted.subject, wanted.object) if self._knows(thing)]
+        if len(known) < 2:
+            return self._presence(asked, known, seen)
+        subject, object = seen[wanted.subject], seen[wanted.object]
+        fits = relation(wanted.relation, subject.boxes_px, object.boxes_px)  # [N, M]
+        chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]
+        same = np.equal.outer(
+            [id(d) for d in subject.detections], [id(d) for d in object.detections]
+        ).reshape(chances.shape)
+        chances[same] = 0.0  # a thing is in no relation to itself
+        if not chances.size:
+            return Part("spatial", asked, 0.0, _lacking(wanted.subject, wanted.object, seen))
+        best, other = np.unravel_index(int(chances.argmax()), chances.shape)
+        boxes = subject.detections[best], object.detections[other]
+        found = f"fits {fits[best, other]:.0%}"
+        return Part("spatial", asked, float(chances[best, other]), found, boxes)
+
+    def _between(
+        self, subject: Thing, objects: Sequence[Thing], seen: Mapping[Thing, _Seen]
+    ) -> Part | None:
+        named = " and ".join(map(str, objects)) if len(objects) > 1 else f"two {objects[0]}s"
+        asked = f"{subject} between {named}"
+        first, second = (objects[0], objects[-1])
+        known = [thing for thing in (subject, first, second) if self._knows(thing)]
+        if len(known) < 3:
+            return self._presence(asked, list(dict.fromkeys(known)), seen)
+        who, one, two = seen[subject], seen[first], seen[second]
+        fits = between(who.boxes_px, one.boxes_px, two.boxes_px)  # [N, M, K]
+        chances = (
+            fits
+            * who.probabilities[:, None, None]
+            * one.probabilities[None, :, None]
+            * two.probabilities[None, None, :]
+        )
+        ids = [[id(d) for d in each.detections] for each in (who, one, two)]
+        for left, right, shape in (
+            (0, 1, (..., None)),
+            (0, 2, (slice(None), None)),
+            (1, 2, (None,)),
+        ):
+            same = np.equal.outer(ids[left], ids[right]).reshape(len(ids[left]), len(ids[right]))
+            chances[np.broadcast_to(same[shape], chances.shape)] = 0.0
+        if not chances.size:
+            return Part("spatial", asked, 0.0, _lacking(subject, first, seen))
+        at = np.unravel_index(int(chances.argmax()), chances.shape)
+        boxes = (who.detections[at[0]], one.detections[at[1]], two.detections[at[2]])
+        return Part("spatial", asked, float(chances[at]), f"fits {fits[at]:.0%}", boxes)
+
+    def _presence(
+        self, asked: str, known: Sequence[Thing], seen: Mapping[Thing, _Seen]
+    ) -> Part | None:
+        """What is left of a relation when one of its things cannot be seen: the other is there."""
+        if not known:
+            return None
+        probability = prod(seen[thing].is_there for thing in known)
+        boxes = tuple(box for thing in known for box in seen[thing].shown[:1])
+        names = " and ".join(map(str, known))
+        return Part("spatial", asked, probability, f"only looked for {names}", boxes)
+
+    def _bindings(self, seen: Mapping[Thing, _Seen], picture: Picture) -> list[Part]:
+        """Each thing in a box of its own, among those no count and no relation speaks of."""
+        elsewhere = {count.thing for count in self.conditions.counts}
+        for wanted in self.conditions.relations:
+            elsewhere |= {wanted.subject, wanted.object}
+        things = [thing for thing in self.conditions.attributes if self._knows(thing)]
+        if not things or all(thing in elsewhere for thing in things):
+            return []
+        detections = list(dict.fromkeys(d for thing in things for d in seen[thing].detections))
+        chances = np.zeros((len(things), len(detections)))  # [T, N]
+        for row, thing in enumerate(things):
+            chance_of = dict(zip(seen[thing].detections, seen[thing].probabilities, strict=True))
+            chances[row] = [chance_of.get(detection, 0.0) for detection in detections]
+        probability, chosen = assign(chances)
+        boxes = tuple(detections[at] for at in chosen if at >= 0)
+        found = ", ".join(
+            f"{thing} {chances[row, at]:.0%}" if at >= 0 else f"no {thing.noun}"
+            for row, (thing, at) in enumerate(zip(things, chosen, strict=True))
+        )
+        asked = " and ".join(map(str, things))
+        return [Part("binding", asked, probability, found, boxes)]
+
+    def _absence(self, thing: Thing, seen: Mapping[Thing, _Seen]) -> Part | None:
+        if not self._knows(thing):
+            return None
+        there = seen[thing]
+        shown = there.shown
+        found = f"{len(shown)} seen" if shown else "none seen"
+        return Part("negation", f"no {thing}", 1 - there.is_there, found, shown)
+
+
+def things_of(conditions: Conditions) -> tuple[Thing, ...]:
+    """Every thing the conditions name, each once."""
+    things = [count.thing for count in conditions.counts]
+    for wanted in conditions.relations:
+        things += [wanted.subject, wanted.object]
+    return tuple(dict.fromkeys((*things, *conditions.attributes, *conditions.excluded)))
+
+
+def asked_count(count: Count) -> str:
+    """The condition as a reader would write it: "== 3 dog"."""
+    return f"how many {count.thing}" if count.n is None else f"{count.op} {count.n} {count.thing}"
+
+
+def _lacking(first: Thing, second: Thing, seen: Mapping[Thing, _Seen]) -> str:
+    lacking = [str(thing) for thing in (first, second) if not seen[thing].detections]
+    return f"no {' and no '.join(dict.fromkeys(lacking))} seen" if lacking else "only one seen"

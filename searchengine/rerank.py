@@ -1,0 +1,402 @@
+"""Ranks candidates again by what a detector saw in them, where a query asks what CLIP cannot tell.
+
+Candidates -> look at those not seen yet -> judge -> order. Only pictures are fetched here; what
+the conditions mean for boxes stands in `evidence`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy.engine import Connection
+
+from indexer.detections import (
+    contents_with_count,
+    crops_of,
+    detections_of,
+    files_of,
+    find_detector,
+    looked_at,
+    write_crops,
+)
+from indexer.encoder import LazyEncoder
+from indexer.errors import LibraryError
+from indexer.records import Detection, DetectorRecord, EncoderRecord, ImageRecord
+from indexer.store import Store
+from searchengine import counting
+from searchengine.binding import Attributes, Vector, crop
+from searchengine.conditions import Conditions, Thing
+from searchengine.detector import LazyDetector
+from searchengine.evidence import Judge, Judgement, Part, Picture, things_of
+from searchengine.look import LookOptions, OnLook, look_at, read_picture
+
+LabelsOf = Callable[[str, Sequence[str]], tuple[str, ...]]
+
+EMBEDDING_WEIGHT = 0.5  # nats a standard deviation of the cosine is worth beside the conditions
+_LEAST_PROBABILITY = 1e-4  # so that no detector's slip puts a picture out of reach
+_CROPS_A_PICTURE = 6  # surest boxes whose crops are looked at
+_CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A candidate with its place among the others: `score` decides, the rest explains it."""
+
+    content_id: int
+    score: float  # log probability of the conditions plus the embedding's share: for ordering
+    explanation: dict[str, Any]
+
+
+@dataclass(slots=True)
+class Reranked:
+    """The candidates, best first, and what has to be said of the whole answer."""
+
+    ranked: list[Ranked] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    judge: Judge
+    labels: dict[str, tuple[str, ...]]
+    guessed: dict[str, str]  # noun -> the label that the encoder found nearest
+    attributes: Attributes | None
+    doubtful: frozenset[Thing]  # things whose boxes need the encoder's view
+
+
+class Reranker:
+    """Holds what re-ranking needs: the library, a detector, the encoder, the words."""
+
+    def __init__(
+        self,
+        store: Store,
+        detector: LazyDetector,
+        record: EncoderRecord,
+        encoder: LazyEncoder,
+        labels_of: LabelsOf,
+        options: LookOptions,
+    ) -> None:
+        self.store = store
+        self.detector = detector
+        self.record = record
+        self.encoder = encoder
+        self.labels_of = labels_of
+        self.options = options
+        self.on_look: OnLook = lambda _done, _total: None
+        self._texts: dict[str, Vector] = {}
+
+    # -- candidates from the whole library
+
+    def meeting(self, connection: Connection, conditions: Conditions) -> set[int] | None:
+        """Contents already looked at that meet the conditions, counted in SQL.
+
+        None where nothing can be said: no picture was looked at, or no noun is known.
+        """
+        detector = find_detector(connection, self.detector.key)
+        if detector is None:
+            return None
+        found: set[int] | None = None
+        for labels, least, most in self._numbers(conditions, detector.labels):
+            some = contents_with_count(connection, detector, labels, at_least=least, at_most=most)
+            found = some if found is None else found & some
+        return found
+
+    def _numbers(
+        self, conditions: Conditions, known: Sequence[str]
+    ) -> list[tuple[tuple[str, ...], int, int | None]]:
+        """Labels and how many of their boxes there must be at least and at most."""
+        wanted: list[tuple[Thing, int, int | None]] = []
+        for count in conditions.counts:
+            least, most = counting.limits(count.op, count.n)
+            # "two boys" are two people or more
+            is_whole_label = not count.thing.attribute and count.thing.noun in known
+            wanted.append((count.thing, least, most if is_whole_label else None))
+        counted = {count.thing for count in conditions.counts}
+        excluded = set(conditions.excluded)
+        for thing in things_of(conditions):
+            if thing in excluded:
+                if not thing.attribute:
+                    wanted.append((thing, 0, 0))
+            elif thing not in counted:
+                wanted.append((thing, 1, None))
+        numbers = [(self.labels_of(thing.noun, known), low, high) for thing, low, high in wanted]
+        return [entry for entry in numbers if entry[0]]
+
+    def unknown(self, things: Sequence[Thing]) -> list[Thing]:
+        """Those of the things whose noun is in no list; only the encoder may know them."""
+        return [thing for thing in things if not self.labels_of(thing.noun, self._labels())]
+
+    def _labels(self) -> Sequence[str]:
+        with self.store.reading() as connection:
+            detector = find_detector(connection, self.detector.key)
+        return detector.labels if detector else self.detector.get().labels
+
+    # -- ranking
+
+    def rerank(
+        self,
+        conditions: Conditions,
+        candidates: Sequence[tuple[ImageRecord, float]],
+        absent_cosines: Mapping[Thing, Mapping[int, float]],
+    ) -> Reranked:
+        """Orders the candidates (with their cosines) by the conditions and the embedding.
+
+        Args:
+            absent_cosines: for excluded things, the cosine of each content with their name; used
+                where the detector does not know them.
+
+        Raises DetectorError where the detector cannot be had.
+        """
+        answer = Reranked()
+        of_content = {record.content_id: record for record, _ in candidates}
+        detector, seen, unseen = self._look(list(of_content), answer)
+        plan = self._plan(conditions, detector.labels if detector else ())
+        views = self._views(plan, of_content, seen, answer)
+        judged = {
+            content_id: plan.judge.judge(
+                Picture(record.width_px, record.height_px, seen.get(content_id, ()), views)
+            )
+            for content_id, record in of_content.items()
+            if content_id not in unseen
+        }
+        judged = self._with_absent(plan, conditions, absent_cosines, judged)
+        self._note(plan, conditions, unseen, answer)
+        answer.ranked = self._order(candidates, judged, unseen, plan)
+        return answer
+
+    def _look(
+        self, content_ids: Sequence[int], answer: Reranked
+    ) -> tuple[DetectorRecord | None, dict[int, Sequence[Detection]], dict[int, str]]:
+        """What is in the candidates, from the store or by looking now, and what was not seen."""
+        with self.store.reading() as connection:
+            detector = find_detector(connection, self.detector.key)
+            known = looked_at(connection, detector, content_ids) if detector else set()
+        missing = [content_id for content_id in content_ids if content_id not in known]
+        unseen: dict[int, str] = {}
+        fresh: dict[int, Sequence[Detection]] = {}
+        if missing:
+            built = self.detector.get()
+            looks = look_at(
+                self.store,
+                built,
+                self.detector.name,
+                missing,
+                self.options,
+                on_look=self.on_look,
+            )
+            if looks.interrupted:
+                raise KeyboardInterrupt
+            unseen = looks.unseen
+            if not looks.is_stored:
+                fresh = dict(looks.seen)
+                answer.notes.append(
+                    "Another process writes to the library, or it may only be read: what the "
+                    "detector saw now is not kept, and the next search looks again."
+                )
+                if detector is None:
+                    detector = DetectorRecord(0, built.id, self.detector.name, built.labels)
+        with self.store.reading() as connection:
+            detector = find_detector(connection, self.detector.key) or detector
+            stored = detections_of(connection, detector, content_ids) if detector else {}
+        return detector, {**stored, **fresh}, unseen
+
+    # -- what the query's nouns mean to this detector
+
+    def _plan(self, conditions: Conditions, known: Sequence[str]) -> _Plan:
+        things = things_of(conditions)
+        labels: dict[str, tuple[str, ...]] = {}
+        guessed: dict[str, str] = {}
+        for noun in dict.fromkeys(thing.noun for thing in things):
+            labels[noun] = self.labels_of(noun, known)
+            if not labels[noun]:
+                nearest = self._nearest_label(noun, known)
+                if nearest is not None:
+                    labels[noun], guessed[noun] = (nearest,), nearest
+        rivals = {
+            thing: [
+                other
+                for other in things
+                if other != thing and set(labels[other.noun]) & set(labels[thing.noun])
+            ]
+            for thing in things
+            if labels[thing.noun]
+        }
+        doubtful = {thing for thing, others in rivals.items() if thing.attribute or others}
+        attributes = None
+        if doubtful:
+            attributes = Attributes(
+                {thing: rivals[thing] for thing in doubtful},
+                self._encode_texts,
+                self.encoder.get().logit_scale,
+            )
+        judge = Judge(conditions, labels, attributes)
+        return _Plan(judge, labels, guessed, attributes, frozenset(doubtful))
+
+    def _nearest_label(self, noun: str, known: Sequence[str]) -> str | None:
+        """The label that means nearly the same to the text encoder.
+
+        Nearly the same: nearer than nineteen of twenty labels are to the label next to them, so
+        that the limit needs no number of its own for each encoder.
+        """
+        if len(known) < 3:
+            return None
+        labels = self._encode_texts([f"a photo of a {label}" for label in known])  # [L, D]
+        (word,) = self._encode_texts([f"a photo of a {noun}"])
+        between_labels = labels @ labels.T  # [L, L]
+        np.fill_diagonal(between_labels, -1.0)
+        limit = np.quantile(between_labels.max(axis=1), 0.95)
+        similarities = labels @ word
+        best = int(similarities.argmax())
+        return known[best] if similarities[best] > limit else None
+
+    def _encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
+        if missing:
+            embeddings = self.encoder.get().encode_texts(missing)
+            self._texts.update(zip(missing, embeddings, strict=True))
+        return np.stack([self._texts[text] for text in texts])
+
+    # -- crops
+
+    def _views(
+        self,
+        plan: _Plan,
+        of_content: Mapping[int, ImageRecord],
+        seen: Mapping[int, Sequence[Detection]],
+        answer: Reranked,
+    ) -> dict[int, Vector]:
+        """Embeddings of the crops that attributes are read from, by the detection's id."""
+        wanted = {
+            content_id: self._crops_wanted(plan, seen.get(content_id, ()))
+            for content_id in of_content
+        }
+        ids = [detection.id for some in wanted.values() for detection in some if detection.id]
+        if not ids:
+            return {}
+        with self.store.reading() as connection:
+            views = crops_of(connection, self.record, ids)
+            lacking = {
+                content_id: [detection for detection in some if detection.id not in views]
+                for content_id, some in wanted.items()
+                if any(detection.id not in views for detection in some)
+            }
+            files = files_of(connection, list(lacking))
+        encoder = self.encoder.get()
+        for done, file in enumerate(files, start=1):
+            picture = read_picture(file, 2 * encoder.image_size_px, self.options.max_megapixels)
+            if not isinstance(picture, str):
+                some = lacking[file.content_id]
+                crops = [crop(picture, detection.box_xyxy) for detection in some]
+                made = dict(zip([d.id for d in some], encoder.encode_images(crops), strict=True))
+                views.update(made)
+                self._keep_crops(made)
+            self.on_look(done, len(files))
+        return views
+
+    def _crops_wanted(self, plan: _Plan, detections: Sequence[Detection]) -> list[Detection]:
+        """The boxes worth a look, if the picture has something of everything doubtful."""
+        found: dict[int, Detection] = {}
+        for thing in plan.doubtful:
+            names = plan.labels[thing.noun]
+            some = [d for d in detections if d.label in names and d.score >= _CROP_FROM]
+            found.update({detection.id: detection for detection in some[:_CROPS_A_PICTURE]})
+        return [detection for detection in found.values() if detection.id]
+
+    def _keep_crops(self, made: Mapping[int, Vector]) -> None:
+        try:
+            with self.store.writer():
+                write_crops(self.store, self.record, made)
+        except (LibraryError, OSError):
+            pass  # made again next time; the note about it has been written already
+
+    # -- the order
+
+    def _with_absent(
+        self,
+        plan: _Plan,
+        conditions: Conditions,
+        absent_cosines: Mapping[Thing, Mapping[int, float]],
+        judged: Mapping[int, Judgement],
+    ) -> dict[int, Judgement]:
+        """Adds what embeddings say of excluded things that the detector does not know."""
+        result = dict(judged)
+        for thing in conditions.excluded:
+            if plan.labels.get(thing.noun) or thing not in absent_cosines:
+                continue
+            cosines = absent_cosines[thing]
+            values = np.array([cosines.get(content_id, 0.0) for content_id in result])
+            standard = _standardised(values)
+            for content_id, deviation in zip(result, standard, strict=True):
+                # a standard deviation above the candidates' mean is as likely there as not
+                probability = float(1 / (1 + np.exp((deviation - 1.0) / 0.4)))
+                part = Part("negation", f"no {thing}", probability, "by the embedding")
+                result[content_id] = Judgement((*result[content_id].parts, part))
+        return result
+
+    def _note(
+        self,
+        plan: _Plan,
+        conditions: Conditions,
+        unseen: Mapping[int, str],
+        answer: Reranked,
+    ) -> None:
+        for noun, label in plan.guessed.items():
+            answer.notes.append(f"{noun!r} was looked for as {label!r}, the nearest label.")
+        excluded = set(conditions.excluded)
+        for thing in plan.judge.unchecked:
+            how = "judged by the embedding" if thing in excluded else "left to the embedding"
+            answer.notes.append(
+                f"The detector {self.detector.key} does not know {thing.noun!r}: that was {how}."
+            )
+        if unseen:
+            reason = next(iter(unseen.values()))
+            pictures = "1 picture" if len(unseen) == 1 else f"{len(unseen)} pictures"
+            answer.notes.append(f"{pictures} could not be looked at ({reason}).")
+
+    def _order(
+        self,
+        candidates: Sequence[tuple[ImageRecord, float]],
+        judged: Mapping[int, Judgement],
+        unseen: Mapping[int, str],
+        plan: _Plan,
+    ) -> list[Ranked]:
+        cosines = {record.content_id: score for record, score in candidates}
+        ids = list(cosines)
+        deviations = dict(
+            zip(ids, _standardised(np.array([cosines[id] for id in ids])), strict=True)
+        )
+        known = [judgement.probability for judgement in judged.values()]
+        unknown = float(np.mean(known)) if known else 1.0  # neither for nor against
+        not_checked = [str(thing) for thing in plan.judge.unchecked]
+        totals, ranked = {}, {}
+        for content_id in ids:
+            judgement = judged.get(content_id)
+            probability = judgement.probability if judgement else unknown
+            totals[content_id] = (
+                float(np.log(max(probability, _LEAST_PROBABILITY)))
+                + EMBEDDING_WEIGHT * deviations[content_id]
+            )
+            ranked[content_id] = {
+                "detector": self.detector.key,
+                "condition": round(probability, 4) if judgement else None,
+                "embedding": round(cosines[content_id], 6),
+                "parts": [part.as_json() for part in judgement.parts] if judgement else [],
+                "not_checked": (
+                    not_checked if judgement else [f"the whole picture: {unseen[content_id]}"]
+                ),
+            }
+        ids.sort(key=lambda content_id: (-totals[content_id], content_id))
+        return [Ranked(id, round(totals[id], 6), ranked[id]) for id in ids]
+
+
+def _standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Deviations from the mean in standard deviations; zeros where all are equal."""
+    spread = float(values.std()) if len(values) else 0.0
+    if spread < 1e-9:
+        return np.zeros_like(values)
+    standard: npt.NDArray[np.float64] = (values - values.mean()) / spread
+    return standard
