@@ -89,9 +89,9 @@ def _near(pairs: _Pairs) -> Floats:
     return nearness
 
 
-def _left_of(pairs: _Pairs) -> Floats:
+def _beside(pairs: _Pairs, to_the_right: Floats) -> Floats:
     # far more to the side than above or below: "left of" is not "above left of"
-    sideways = _above(pairs.right - 0.5 * np.abs(pairs.below), 0.25, 0.07)
+    sideways = _above(to_the_right - 0.5 * np.abs(pairs.below), 0.25, 0.07)
     return sideways * (1 - 0.7 * _above(np.minimum(pairs.contained, 1.0), 0.75, 0.05))
 
 
@@ -133,8 +133,8 @@ def _inside(pairs: _Pairs) -> Floats:
 
 
 _RELATIONS: dict[RelationName, Callable[[_Pairs], Floats]] = {
-    "left_of": _left_of,
-    "right_of": lambda pairs: _left_of(pairs.flipped()).T,
+    "left_of": lambda pairs: _beside(pairs, pairs.right),
+    "right_of": lambda pairs: _beside(pairs, -pairs.right),
     "above": _above_of,
     "below": lambda pairs: _above_of(pairs.flipped()).T,
     "on": _on,
