@@ -12,25 +12,23 @@ taken over its first 10 answers, or as many as there are right ones. Pictures wh
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from common import arguments, median, report
 from PIL import Image
-from scenes import COLOURS, COUNTED, PAIRS, RELATIONS, TINTED, Scene, compose
+from reranking_cases import Boxes, Case, drawn_boxes, photograph_cases, scene_cases, table_rows
+from scenes import Scene, compose
 
 from indexer.detections import remember_detector, write_looks
 from indexer.records import Detection, Filter
 from searchengine.app import Library, open_library
-from searchengine.boxes import as_boxes, sizes
 from searchengine.colours import colour_shares
 from searchengine.detector import Detector, LazyDetector
 from searchengine.engine import Engine
@@ -38,27 +36,6 @@ from searchengine.look import LookOptions
 from searchengine.query import parse
 from searchengine.rerank import Reranker
 from searchengine.vocabulary import vocabulary
-
-NUMBERS = {1: "exactly one", 2: "two", 3: "three", 4: "four", 5: "five"}
-FIVE = ("person", "car", "cat", "train", "bus")  # whose boxes in VOC people drew
-PLURALS = {"person": "people", "sheep": "sheep", "bus": "buses"}
-Truth = Callable[[str], bool | None]  # file -> right, wrong, open
-
-
-@dataclass(frozen=True)
-class Case:
-    """A query, where it is asked, and which files are right."""
-
-    verdict: str
-    source: str
-    query: str
-    folder: Path
-    files: tuple[str, ...]
-    truth: Truth
-
-    @property
-    def right(self) -> set[str]:
-        return {file for file in self.files if self.truth(file)}
 
 
 def main() -> None:
@@ -77,7 +54,7 @@ def main() -> None:
         folder = Path(scratch)
         library = open_library(folder / "library", encoder="starter", detector=options.detector)
         scenes = compose(options.data / "stamps" / "images", folder / "scenes", options.seed)
-        boxes = _drawn_boxes(options.data)
+        boxes = drawn_boxes(options.data)
         places = {
             "scenes": folder / "scenes",
             "coco": (options.data / "coco" / "images").absolute(),
@@ -85,7 +62,7 @@ def main() -> None:
         }
         library.index(*places.values())
         oracle = _Oracle(library, scenes, boxes, places)
-        cases = [*_scene_cases(scenes, places["scenes"]), *_photograph_cases(boxes, places)]
+        cases = [*scene_cases(scenes, places["scenes"]), *photograph_cases(boxes, places)]
         plain = _precisions(cases, _engine(library, None))
         checked = _precisions(cases, _engine(library, oracle.detector))
         rows += _table("oracle", cases, plain, checked, options.verbose)
@@ -103,26 +80,7 @@ def main() -> None:
     report("reranking", options.seed, rows)
 
 
-# -- the truth
-
-
-def _drawn_boxes(data: Path) -> dict[str, dict[str, list[tuple[str, tuple[float, ...]]]]]:
-    """Source -> file -> (label, box), by people alone; crowds are kept under their own label."""
-    found: dict[str, dict[str, list[tuple[str, tuple[float, ...]]]]] = {}
-    for source in ("coco", "voc"):
-        files = {path.name: [] for path in sorted((data / source / "images").iterdir())}
-        for row in _table_rows(data / source / "boxes.tsv"):
-            if float(row["score"]) < 1 or (source == "voc" and row["label"] not in FIVE):
-                continue
-            box = tuple(float(row[name]) for name in ("x0", "y0", "x1", "y1"))
-            files[row["file"]].append((row["label"], box))
-        found[source] = files
-    return found
-
-
-def _table_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
+# -- people's boxes as a detector
 
 
 class _Oracle:
@@ -132,7 +90,7 @@ class _Oracle:
         self,
         library: Library,
         scenes: Sequence[Scene],
-        boxes: dict[str, dict[str, list[tuple[str, tuple[float, ...]]]]],
+        boxes: dict[str, Boxes],
         places: dict[str, Path],
     ) -> None:
         of_path = {
@@ -177,151 +135,6 @@ def _contents(library: Library) -> dict[str, int]:
     with library.store.reading() as connection:
         ids = contents_not_looked_at(connection, "nobody")
         return {record.path: record.content_id for record in images_of(connection, ids, Filter())}
-
-
-# -- the queries
-
-
-def _plural(noun: str, number: int) -> str:
-    return noun if number == 1 else PLURALS.get(noun, f"{noun}s")
-
-
-def _scene_cases(scenes: Sequence[Scene], folder: Path) -> Iterable[Case]:
-    of = {scene.file: scene for scene in scenes}
-    kinds = {kind: tuple(s.file for s in scenes if s.kind == kind) for kind in
-             ("count", "place", "colour")}  # fmt: skip
-    for noun in COUNTED:
-        for number, word in NUMBERS.items():
-            query = f"{word} {_plural(noun, number)}"
-            yield Case("counting", "scenes", query, folder / "count", kinds["count"],
-                       lambda f, n=noun, k=number: of[f].number(n) == k)  # fmt: skip
-        query = f"at least four {_plural(noun, 4)}"
-        yield Case("counting", "scenes", query, folder / "count", kinds["count"],
-                   lambda f, n=noun: of[f].number(n) >= 4)  # fmt: skip
-        for other in COUNTED:
-            if other != noun:
-                query = f"{_plural(noun, 2)} without {_plural(other, 2)}"
-                yield Case("negation", "scenes", query, folder / "count", kinds["count"],
-                           lambda f, n=noun, o=other: of[f].number(n) > 0 and not of[f].number(o))  # fmt: skip
-    words = {name: name.replace("_", " ") for name in RELATIONS}
-    words |= {"left_of": "to the left of", "right_of": "to the right of"}
-    for subject, object in PAIRS:
-        for relation in RELATIONS:
-            query = f"{subject} {words[relation]} a {object}"
-            if relation == "between":
-                query = f"{subject} between two {_plural(object, 2)}"
-            yield Case("spatial", "scenes", query, folder / "place", kinds["place"],
-                       lambda f, p=(subject, object), r=relation:
-                       of[f].says(r) if of[f].pair == p else False)  # fmt: skip
-    for first, second in TINTED:
-        for one in COLOURS:
-            for two in COLOURS:
-                if one != two:
-                    wanted = {(first, one), (second, two)}
-                    query = f"{one} {first} and {two} {second}"
-                    yield Case("binding", "scenes", query, folder / "colour", kinds["colour"],
-                               lambda f, w=wanted: {(t.noun, t.colour) for t in of[f].things} == w)  # fmt: skip
-
-
-def _photograph_cases(
-    boxes: dict[str, dict[str, list[tuple[str, tuple[float, ...]]]]], places: dict[str, Path]
-) -> Iterable[Case]:
-    for source, files in boxes.items():
-        labels = (
-            FIVE
-            if source == "voc"
-            else sorted(
-                {
-                    label
-                    for things in files.values()
-                    for label, _ in things
-                    if "(crowd)" not in label
-                }
-            )
-        )
-        for label in labels:
-            for number, word in list(NUMBERS.items())[:4]:
-                case = Case("counting", source, f"{word} {_plural(label, number)}", places[source],
-                            tuple(files), lambda f, l=label, k=number, b=files: _counts(b[f], l, k))  # fmt: skip
-                if len(case.right) >= 3:
-                    yield case
-            for other in labels:
-                if other == label:
-                    continue
-                query = f"{_plural(label, 2)} without {_plural(other, 2)}"
-                case = Case("negation", source, query, places[source], tuple(files),
-                            lambda f, l=label, o=other, b=files: _lacks(b[f], l, o))  # fmt: skip
-                if len(case.right) >= 5 and any(_has(b, label) and _has(b, other) for b in files.values()):  # fmt: skip
-                    yield case
-                for relation, words in (("left_of", "to the left of"), ("right_of", "to the right of"),
-                                        ("above", "above"), ("on", "on"), ("next_to", "next to")):  # fmt: skip
-                    case = Case("spatial", source, f"{label} {words} a {other}", places[source],
-                                tuple(files), lambda f, l=label, o=other, r=relation, b=files, s=source:
-                                _stands(b[f], l, o, r, places[s] / f))  # fmt: skip
-                    if len(case.right) >= 3:
-                        yield case
-
-
-def _has(things: Sequence[tuple[str, tuple[float, ...]]], label: str) -> bool:
-    return any(name.startswith(label) for name, _ in things)
-
-
-def _is_crowded(things: Sequence[tuple[str, tuple[float, ...]]], label: str) -> bool:
-    return any(name.startswith(label) and "(crowd)" in name for name, _ in things)
-
-
-def _counts(things: Any, label: str, number: int) -> bool | None:
-    if _is_crowded(things, label):
-        return None
-    return sum(name == label for name, _ in things) == number
-
-
-def _lacks(things: Any, label: str, other: str) -> bool | None:
-    return _has(things, label) and not _has(things, other)
-
-
-def _stands(things: Any, label: str, other: str, relation: str, path: Path) -> bool | None:
-    """Plain rules with a margin: a pair that is clearly so is right, a pair nearly so is open."""
-    if _is_crowded(things, label) or _is_crowded(things, other):
-        return None
-    width, height = _size(path)
-    scale = (width, height, width, height)
-    pixels = {
-        name: as_boxes([[v * s for v, s in zip(box, scale, strict=True)] for n, box in things
-                        if n == name]) for name in (label, other)
-    }  # fmt: skip
-    best: bool | None = False
-    for s in pixels[label]:
-        for o in pixels[other]:
-            clear, near = _rule(relation, s, o)
-            if clear:
-                return True
-            best = None if near else best
-    return best
-
-
-def _rule(relation: str, s: Any, o: Any) -> tuple[bool, bool]:
-    (ws, hs), (wo, ho) = sizes(s[None])[0], sizes(o[None])[0]
-    shared_y = min(s[3], o[3]) - max(s[1], o[1])
-    shared_x = min(s[2], o[2]) - max(s[0], o[0])
-    right = (o[0] + o[2] - s[0] - s[2]) / (ws + wo)  # of the mean widths
-    below = (o[1] + o[3] - s[1] - s[3]) / (hs + ho)
-    if relation in ("left_of", "right_of"):
-        right = right if relation == "left_of" else -right
-        return right > 0.6 and shared_y > 0.5 * min(hs, ho), right > 0.05
-    if relation == "above":
-        return below > 0.7 and shared_x > 0.4 * min(ws, wo), below > 0.05
-    if relation == "on":
-        foot = (s[3] - o[1]) / ho
-        return 0 < foot < 0.6 and below > 0.2 and shared_x > 0.7 * ws, below > -0.2 and foot > -0.3
-    gap = max(0.0, -shared_x)
-    side_by_side = shared_y > 0.5 * min(hs, ho) and abs(right) > 0.6
-    return side_by_side and gap < 0.15 * (ws + wo), gap < (ws + wo)
-
-
-def _size(path: Path) -> tuple[int, int]:
-    with Image.open(path) as picture:
-        return picture.size
 
 
 # -- the measurements
@@ -419,7 +232,7 @@ def _latency(
 def _captions(data: Path, number: int, detector: str) -> list[dict[str, Any]]:
     """(c): recall@10 of captions on pictures that training never saw, with and without."""
     captions: dict[str, list[str]] = defaultdict(list)
-    for row in _table_rows(data / "flickr8k" / "captions.tsv"):
+    for row in table_rows(data / "flickr8k" / "captions.tsv"):
         captions[row["file"]].append(row["caption"])
     files = sorted(captions, key=lambda file: hashlib.sha256(file.encode()).hexdigest())[:number]
     with TemporaryDirectory(prefix="captions-") as scratch:

@@ -190,7 +190,8 @@ def _place_scene(
     apart_x, apart_y = (ws + wo) / 2 + gap, (hs + ho) / 2 + gap
     if relation == "between":
         reach = (ws + wo) / 2 + random.uniform(0, 15)
-        at = [middle, middle + (-reach, slip), middle + (reach, -slip)]
+        way = np.array([reach, -slip])
+        at = [middle, middle - way, middle + way]
         order = [(object, pair[1], at[1], ho), (object, pair[1], at[2], ho),
                  (subject, pair[0], at[0], hs)]  # fmt: skip
         return [

@@ -145,6 +145,7 @@ class IndexSummary:
     unchanged: int = 0
     encoded: int = 0  # pictures that went through the encoder
     reused: int = 0  # new or changed files whose bytes were known already
+    looked_at: int = 0  # different pictures that went through the detector
     skipped: Counter[str] = field(default_factory=Counter)  # reason -> files
     skipped_files: list[Skipped] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)  # what was left undone, and the mend

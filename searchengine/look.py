@@ -26,6 +26,7 @@ class Looks:
 
     seen: dict[int, tuple[Detection, ...]] = field(default_factory=dict)
     unseen: dict[int, str] = field(default_factory=dict)
+    done: int = 0  # contents that were seen, whether kept in `seen` or not
     is_stored: bool = True
     interrupted: bool = False
 
@@ -74,6 +75,7 @@ def look_at(
                 seen = _look(detector, batch, looks)
                 if record is not None:
                     write_looks(store, record, seen)
+                looks.done += len(seen)
                 if keep:
                     looks.seen.update(seen)
                 done += len(batch)

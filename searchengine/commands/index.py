@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from searchengine.commands.options import (
+    detector_option,
     encoder_options,
     json_option,
     library_from,
@@ -17,6 +19,7 @@ from searchengine.commands.options import (
 
 if TYPE_CHECKING:
     from indexer.records import IndexSummary
+    from searchengine.look import Looks
 
 EXAMPLES = 3  # paths told for each reason
 
@@ -34,6 +37,8 @@ EXAMPLES = 3  # paths told for each reason
 @click.option("--retry-skipped", is_flag=True, help="Try again what could not be decoded.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @click.option("--strict", is_flag=True, help="Exit with 1 if a file was skipped.")
+@click.option("--detect", is_flag=True, help="Then have the detector look at every picture.")
+@detector_option
 @encoder_options
 @click.option("--batch-size", type=click.IntRange(min=1), help="Pictures encoded together (32).")
 @click.option("--workers", type=click.IntRange(min=0), help="Decoding threads (one a core).")
@@ -50,6 +55,7 @@ def index(
     strict: bool,
     as_json: bool,
     quiet: bool,
+    detect: bool,
     **settings: Any,
 ) -> int:
     """Bring the library up to date with FOLDERs, or with all it remembers.
@@ -57,17 +63,24 @@ def index(
     Run it again at any time: unchanged files cost nothing, moved ones neither. A folder may hold
     a .searchignore file in gitignore's syntax.
     """
-    from searchengine.commands.progress import show_progress
+    from searchengine.commands.progress import show_looks, show_progress
 
-    with library_from(library, **settings) as opened, show_progress(quiet=quiet) as on_progress:
-        summary = opened.index(
-            *folders,
-            exclude=exclude,
-            include_hidden=hidden,
-            retry_skipped=retry_skipped,
-            dry_run=dry_run,
-            on_progress=on_progress,
-        )
+    if settings["detector"] and not detect:
+        raise click.UsageError("--detector does nothing without --detect.")
+    with library_from(library, **settings) as opened:
+        with show_progress(quiet=quiet) as on_progress:
+            summary = opened.index(
+                *folders,
+                exclude=exclude,
+                include_hidden=hidden,
+                retry_skipped=retry_skipped,
+                dry_run=dry_run,
+                on_progress=on_progress,
+            )
+        if detect and not dry_run and not summary.interrupted:
+            with show_looks(quiet=quiet) as on_look:
+                looks = opened.detect(on_look=on_look)
+            _add_looks(looks, summary)
     if as_json:
         click.echo(json.dumps(summary_as_json(summary, dry_run=dry_run)))
     else:
@@ -81,6 +94,18 @@ def index(
     return 1 if strict and (summary.skipped or summary.notes) else 0
 
 
+def _add_looks(looks: Looks, summary: IndexSummary) -> None:
+    summary.looked_at = looks.done
+    summary.interrupted = looks.interrupted
+    for reason, contents in Counter(looks.unseen.values()).most_common():
+        summary.notes.append(f"{contents:,} pictures were not looked at: {reason}.")
+    if not looks.is_stored:
+        summary.notes.append(
+            "Another process writes to the library: what the detector saw was not kept. "
+            "Run: searchengine index --detect"
+        )
+
+
 def summary_as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
     """The object that `index --json` prints."""
     return {
@@ -91,6 +116,7 @@ def summary_as_json(summary: IndexSummary, *, dry_run: bool) -> dict[str, Any]:
         "removed": summary.removed,
         "unchanged": summary.unchanged,
         "encoded": summary.encoded,
+        "looked_at": summary.looked_at,
         "reused": summary.reused,
         "skipped": dict(summary.skipped),
         "skipped_files": [
@@ -133,7 +159,9 @@ def print_summary(summary: IndexSummary, *, dry_run: bool) -> None:
     if summary.encoded:
         rate = summary.encoded / summary.seconds
         click.echo(f"{summary.encoded:,} encoded in {summary.seconds:.1f} s, {rate:.1f} pictures/s")
-    elif not dry_run:
+    if summary.looked_at:
+        click.echo(f"{summary.looked_at:,} looked at for things")
+    if not (summary.encoded or summary.looked_at or dry_run):
         click.echo(f"nothing to encode, {summary.seconds:.1f} s")
 
 

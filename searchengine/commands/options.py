@@ -52,6 +52,12 @@ encoder_options = _stacked(
     ),
 )
 
+detector_option = click.option(
+    "--detector",
+    metavar="NAME",
+    help="A detector of `searchengine models`, OWNER/NAME of the hub, or a folder.",
+)
+
 search_options = _stacked(
     click.option("-k", "--top-k", type=click.IntRange(min=1), help="How many pictures (10)."),
     click.option(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,23 +14,31 @@ if TYPE_CHECKING:
 
 
 def print_result(
-    result: SearchResult, *, as_json: bool, paths: bool, null: bool, thumbnails: bool | None
+    result: SearchResult,
+    *,
+    as_json: bool,
+    paths: bool,
+    null: bool,
+    thumbnails: bool | None,
+    explain: bool = False,
 ) -> int:
-    """Prints a search's answer to stdout; returns the exit code."""
+    """Prints a search's answer to stdout, and its notes to stderr; returns the exit code."""
     if as_json:
         click.echo(json.dumps(result.as_json()))
     elif paths or null:
         end = b"\0" if null else b"\n"
         sys.stdout.buffer.write(b"".join(os.fsencode(hit.path) + end for hit in result.hits))
     else:
-        _print_table(result, thumbnails)
+        _print_table(result, thumbnails, explain=explain)
+    for note in result.notes:
+        click.echo(f"Note: {note}", err=True)
     if not result.hits:
         click.echo("Nothing found.", err=True)
         return 1
     return 0
 
 
-def _print_table(result: SearchResult, thumbnails: bool | None) -> None:
+def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool) -> None:
     kind = None
     if thumbnails is not False and (thumbnails or sys.stdout.isatty()):
         from indexer.settings import terminal
@@ -43,8 +51,32 @@ def _print_table(result: SearchResult, thumbnails: bool | None) -> None:
     column = max(map(len, dates), default=0)
     for hit, date in zip(result.hits, dates, strict=True):
         taken = f"{date:<{column}}  " if column else ""
-        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {taken}{hit.path}")
+        met = f"{_met(hit.explanation)}  " if result.route == "detector" else ""
+        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {met}{taken}{hit.path}")
+        if explain:
+            _print_explanation(hit.explanation)
         if kind:
             from searchengine.commands.thumbnails import thumbnail
 
             click.echo(thumbnail(hit.path, kind) or "")
+
+
+def _met(explanation: dict[str, Any] | None) -> str:
+    """How likely the picture meets the query's conditions, and the number that was asked for."""
+    if explanation is None or explanation["condition"] is None:
+        return "   ?"
+    numbers = [part["number"] for part in explanation["parts"] if part["number"] is not None]
+    counted = f" [{', '.join(map(str, numbers))}]" if numbers else ""
+    return f"{explanation['condition']:4.0%}{counted}"
+
+
+def _print_explanation(explanation: dict[str, Any] | None) -> None:
+    if explanation is None:
+        return
+    for part in explanation["parts"]:
+        click.echo(f"       {part['asked']}: {part['found']}, {part['probability']:.0%} likely")
+        for box in part["boxes"]:
+            x0, y0, x1, y1 = (f"{value:.2f}" for value in box["box"])
+            click.echo(f"         {box['label']} {box['score']:.2f} at {x0},{y0} to {x1},{y1}")
+    for thing in explanation["not_checked"]:
+        click.echo(f"       not checked: {thing}")

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from indexer.pipeline import OnProgress, Progress
+    from searchengine.look import OnLook
 
 LINE_EVERY_S = 5.0
 
@@ -67,6 +68,50 @@ def _bar() -> Iterator[OnProgress]:
             )
 
         yield on_progress
+
+
+@contextmanager
+def show_looks(*, quiet: bool) -> Iterator[OnLook]:
+    """Gives the callback that a detector's pictures are counted by; silent while there are none."""
+    if quiet:
+        yield lambda _done, _total: None
+    elif sys.stderr.isatty():
+        with _look_bar() as on_look:
+            yield on_look
+    else:
+        yield _look_lines()
+
+
+@contextmanager
+def _look_bar() -> Iterator[OnLook]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    with Bar(
+        TextColumn("Looking at pictures"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=True,
+    ) as bar:
+        task = bar.add_task("", total=None, visible=False)
+        yield lambda done, total: bar.update(task, completed=done, total=total, visible=True)
+
+
+def _look_lines() -> OnLook:
+    started = last_line = time.monotonic()
+
+    def on_look(done: int, total: int) -> None:
+        nonlocal last_line
+        now = time.monotonic()
+        if now - last_line >= LINE_EVERY_S:
+            last_line = now
+            left = (total - done) * (now - started) / done
+            click.echo(f"looked at {done:,} of {total:,}, about {left:,.0f} s left", err=True)
+
+    return on_look
 
 
 def _lines() -> OnProgress:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from searchengine.commands.options import (
+    detector_option,
     encoder_options,
     library_from,
     library_option,
@@ -20,6 +21,19 @@ from searchengine.commands.options import (
 @click.argument("query", nargs=-1, metavar="QUERY")
 @library_option
 @search_options
+@click.option(
+    "--rerank/--no-rerank",
+    default=True,
+    help="Hold numbers, places, colours and absences against what a detector sees (on).",
+)
+@click.option(
+    "--candidates",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="How many of the nearest pictures the detector judges (200).",
+)
+@click.option("--explain", is_flag=True, help="Say for each picture what was seen in it.")
+@detector_option
 @output_options
 @encoder_options
 def search(
@@ -29,15 +43,32 @@ def search(
     paths: bool,
     null: bool,
     thumbnails: bool | None,
+    explain: bool,
+    detector: str | None,
+    candidates: int | None,
     **flags: Any,
 ) -> int:
-    """Find pictures that show what QUERY says."""
+    """Find pictures that show what QUERY says.
+
+    What an embedding cannot tell (three dogs, a cat left of a dog, a red car and a blue truck, a
+    beach without people) is held against what a detector sees in the nearest pictures.
+    """
     from searchengine.commands.output import print_result
+    from searchengine.commands.progress import show_looks
 
     settings, arguments = _split(flags)
+    settings |= {"detector": detector, "candidates": candidates}
     with library_from(library, **settings) as opened:
-        result = opened.search(" ".join(query), **arguments)
-        return print_result(result, as_json=as_json, paths=paths, null=null, thumbnails=thumbnails)
+        with show_looks(quiet=False) as on_look:
+            result = opened.search(" ".join(query), on_look=on_look, **arguments)
+        return print_result(
+            result,
+            as_json=as_json,
+            paths=paths,
+            null=null,
+            thumbnails=thumbnails,
+            explain=explain,
+        )
 
 
 @click.command()
