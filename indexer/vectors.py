@@ -88,6 +88,14 @@ class FlatIndex:
         found = ids[0] >= 0  # fewer rows than asked for are padded with -1
         return ids[0][found], scores[0][found]
 
+    def vectors_of(self, ids: Ids) -> Vectors:
+        """The rows of these ids, (N, D), all of which must be there. Raises KeyError."""
+        try:
+            rows: Vectors = self._index.reconstruct_batch(np.ascontiguousarray(ids, np.int64))
+        except RuntimeError as error:  # FAISS knows no other
+            raise KeyError("an id that is not there") from error
+        return rows
+
     def write(self, path: Path) -> None:
         """Raises OSError."""
         import faiss

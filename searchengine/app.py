@@ -23,6 +23,7 @@ from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
 from searchengine.engine import Engine, SearchResult, Sort, make_filter
+from searchengine.match import LEVELS, Level
 from searchengine.query import Query, parse, parse_similar
 
 if TYPE_CHECKING:
@@ -248,6 +249,7 @@ class Library:
         camera: str | None = None,
         sort: Sort = "relevance",
         min_score: float | None = None,
+        min_match: Level | None = None,
         add: OneOrMore = (),
         subtract: OneOrMore = (),
         rerank: bool = True,
@@ -264,6 +266,7 @@ class Library:
             camera: part of the camera's name.
             sort: "relevance", or "date": the same pictures, newest first.
             min_score: leave out cosines below it.
+            min_match: leave out hits below "fair" or "strong"; docs/match-levels.md.
             add, subtract: sentences or pictures' paths, weighted as in ``2:golden retriever``.
             rerank: hold numbers, places, colours and absences against what a detector sees;
                 False: by embeddings alone.
@@ -273,7 +276,7 @@ class Library:
         """
         parsed = parse(query, add=_several(add), subtract=_several(subtract))
         which = make_filter(under=_several(under), after=after, before=before, camera=camera)
-        return self._answer(parsed, top_k, which, sort, min_score, rerank, on_look)
+        return self._answer(parsed, top_k, which, sort, min_score, min_match, rerank, on_look)
 
     def similar(
         self,
@@ -286,6 +289,7 @@ class Library:
         camera: str | None = None,
         sort: Sort = "relevance",
         min_score: float | None = None,
+        min_match: Level | None = None,
         add: OneOrMore = (),
         subtract: OneOrMore = (),
     ) -> SearchResult:
@@ -297,7 +301,7 @@ class Library:
             picture = Path(os.path.expanduser(picture))
         parsed = parse_similar(picture, add=_several(add), subtract=_several(subtract))
         which = make_filter(under=_several(under), after=after, before=before, camera=camera)
-        return self._answer(parsed, top_k, which, sort, min_score)
+        return self._answer(parsed, top_k, which, sort, min_score, min_match)
 
     def _answer(
         self,
@@ -306,6 +310,7 @@ class Library:
         which: Filter,
         sort: Sort,
         min_score: float | None,
+        min_match: Level | None,
         rerank: bool = False,
         on_look: OnLook = lambda _done, _total: None,
     ) -> SearchResult:
@@ -314,6 +319,8 @@ class Library:
             raise UsageError(f"--top-k is {top_k}; it must be at least 1.")
         if sort not in ("relevance", "date"):
             raise UsageError(f"--sort is {sort!r}; it takes relevance or date.")
+        if min_match not in (None, *LEVELS):
+            raise UsageError(f"--min-match is {min_match!r}; it takes {', '.join(LEVELS)}.")
         engine = self.engine
         if engine is None:
             self.announce(
@@ -327,6 +334,7 @@ class Library:
             which=which,
             sort=sort,
             min_score=min_score,
+            min_match=min_match,
             rerank=rerank,
             on_look=on_look,
         )
@@ -445,6 +453,8 @@ class Library:
                 max_megapixels=self.settings.max_megapixels,
                 reranker=lambda: self._reranker(record, lazy),
                 candidates=self.settings.candidates,
+                cache_dir=self.settings.cache_dir,
+                announce=self.announce,
             )
         return self._engine
 

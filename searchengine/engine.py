@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -22,6 +23,8 @@ from indexer.store import Store
 from indexer.vectors import FlatIndex
 from searchengine import retrieve
 from searchengine.conditions import Conditions, Thing
+from searchengine.match import Level, Matcher, capped, reaches
+from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, Term
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Hit:
     width: int  # px, upright
     height: int  # px, upright
     taken_at: str | None  # ISO 8601 local time of EXIF
+    match: Level | None = None  # None where a small library gives nothing to compare with
     explanation: dict[str, Any] | None = None
 
 
@@ -79,6 +83,7 @@ class _Found:
     record: ImageRecord
     score: float
     explanation: dict[str, Any] | None = None
+    match: Level | None = None
 
     @property
     def shown_at(self) -> str:
@@ -93,6 +98,7 @@ class _Found:
             width=self.record.width_px,
             height=self.record.height_px,
             taken_at=self.record.taken_at,
+            match=self.match,
             explanation=self.explanation,
         )
 
@@ -121,6 +127,8 @@ class Engine:
         max_megapixels: float,
         reranker: Callable[[], Reranker] | None = None,
         candidates: int = 200,
+        cache_dir: Path | None = None,
+        announce: Callable[[str], None] = lambda _: None,
     ) -> None:
         """`reranker` makes the re-ranker once a query needs it; without it, embeddings answer.
 
@@ -133,6 +141,7 @@ class Engine:
         self.candidates = candidates
         self._make_reranker = reranker
         self._reranker: Reranker | None = None
+        self.matcher = Matcher(lambda: prompt_embeddings(encoder, cache_dir, announce=announce))
         self._index: FlatIndex | None = None
         self._generation = -1
 
@@ -144,6 +153,7 @@ class Engine:
         which: Filter,
         sort: Sort = "relevance",
         min_score: float | None = None,
+        min_match: Level | None = None,
         rerank: bool = True,
         on_look: OnLook = lambda _done, _total: None,
     ) -> SearchResult:
@@ -164,6 +174,8 @@ class Engine:
             hits, notes, route = self._checked(query, conditions, watch, top_k, which, on_look)
         if min_score is not None:
             hits = [hit for hit in hits if hit.score >= min_score]
+        if min_match is not None:
+            hits = [hit for hit in hits if reaches(hit.match, min_match)]
         if sort == "date":
             hits.sort(key=lambda hit: hit.shown_at, reverse=True)  # newest first
         watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
@@ -181,7 +193,8 @@ class Engine:
                 found = retrieve.nearest(
                     connection, index, vector, top_k=top_k, which=which, leave_out=query.leave_out
                 )
-        return [_Found(record, score) for record, score in found]
+        hits = [_Found(record, score) for record, score in found]
+        return self._leveled(hits, query, vector, index, watch)
 
     def _checked(
         self,
@@ -217,6 +230,7 @@ class Engine:
                 answer = reranker.rerank(conditions, found, cosines)
         except DetectorError as error:
             nearest = [_Found(record, score) for record, score in found[:top_k]]
+            nearest = self._leveled(nearest, query, vector, index, watch)
             return nearest, [f"Ranked by embeddings alone. {error}"], "embeddings"
         by_content: dict[int, list[_Found]] = {}
         for record, score in {record.id: (record, score) for record, score in found}.values():
@@ -226,7 +240,25 @@ class Engine:
             for ranked in answer.ranked
             for each in by_content[ranked.content_id]
         ]
-        return hits[:top_k], answer.notes, "detector"
+        hits = self._leveled(hits[:top_k], query, vector, index, watch)
+        return hits, answer.notes, "detector"
+
+    def _leveled(
+        self,
+        hits: Sequence[_Found],
+        query: Query,
+        vector: retrieve.Vector,
+        index: FlatIndex,
+        watch: _Stopwatch,
+    ) -> list[_Found]:
+        """The same with their match levels; a hit that was checked is no better than its check."""
+        with watch.stage("match"):
+            contents = [hit.record.content_id for hit in hits]
+            levels = self.matcher.levels(index, query.kind, vector, contents)
+        return [
+            replace(hit, match=capped(level, (hit.explanation or {}).get("condition")))
+            for hit, level in zip(hits, levels, strict=True)
+        ]
 
     def _get_reranker(self) -> Reranker:
         if self._reranker is None:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
 
@@ -40,6 +41,11 @@ class Query:
     terms: tuple[Term, ...]
     leave_out: str | None = None
     conditions: Conditions | None = None
+
+    @property
+    def kind(self) -> Literal["text", "picture"]:
+        """Which cosines its answers have: those with a picture in it are of another size."""
+        return "text" if all(isinstance(term.subject, str) for term in self.terms) else "picture"
 
 
 def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -> Query:

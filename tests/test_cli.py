@@ -44,11 +44,11 @@ def test_index_then_search_finds_the_right_photograph(
     assert found["verdicts"] == []
     first = found["hits"][0]
     assert set(first) >= {
-        *("rank", "id", "path", "score", "width", "height", "taken_at", "explanation")
+        *("rank", "id", "path", "score", "width", "height", "taken_at", "explanation", "match")
     }
     assert (first["rank"], first["width"], first["height"]) == (1, 741, 500)
     assert [hit["rank"] for hit in found["hits"]] == [1, 2, 3]
-    assert set(found["took_ms"]) == {"encoder", "embed", "open", "search", "total"}
+    assert set(found["took_ms"]) == {*("encoder", "embed", "open", "search", "match", "total")}
 
 
 def test_a_second_run_a_rename_and_a_removal_are_told_and_cost_no_encoder(
@@ -134,7 +134,9 @@ def test_similar_takes_the_same_arithmetic(run_command: RunCommand, pictures: Pa
     assert plain != pulled == ["coffee.png"]
     away = run_command("similar", cat, "--subtract", f"2:{pictures / 'coffee.png'}", "--json")
     assert hits(away)[-1] == "coffee.png"
-    assert set(json.loads(away.stdout)["took_ms"]) == {"embed", "open", "search", "total"}
+    assert set(json.loads(away.stdout)["took_ms"]) == {
+        *("embed", "open", "search", "match", "total")
+    }
 
 
 def test_paths_are_made_for_pipes(run_command: RunCommand, pictures: Path) -> None:

@@ -75,6 +75,11 @@ search_options = _stacked(
     click.option("--add", multiple=True, metavar="TEXT|FILE", help="Add it; weighted as in 2:dog."),
     click.option("--subtract", multiple=True, metavar="TEXT|FILE", help="Take it away; likewise."),
     click.option("--min-score", type=float, metavar="X", help="Leave out cosines below X."),
+    click.option(
+        "--min-match",
+        type=click.Choice(["fair", "strong"]),
+        help="Leave out what matches less, by the library's own measure.",
+    ),
 )
 
 output_options = _stacked(

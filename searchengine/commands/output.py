@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -49,10 +50,15 @@ def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool
             click.echo("This terminal does not say that it can show pictures.", err=True)
     dates = [(hit.taken_at or "").replace("T", " ")[:16] for hit in result.hits]
     column = max(map(len, dates), default=0)
-    for hit, date in zip(result.hits, dates, strict=True):
+    weak_from = first_of_weak_tail([hit.match for hit in result.hits])
+    for number, (hit, date) in enumerate(zip(result.hits, dates, strict=True)):
+        if number == weak_from:
+            click.echo("---  weak: what follows probably shows something else")
         taken = f"{date:<{column}}  " if column else ""
         met = f"{_met(hit.explanation)}  " if result.route == "detector" else ""
-        click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {met}{taken}{hit.path}")
+        click.echo(
+            f"{hit.rank:>3}  {hit.score:6.3f}  {hit.match or '-':<6}  {met}{taken}{hit.path}"
+        )
         if explain:
             _print_explanation(hit.explanation)
         if kind:
@@ -80,3 +86,11 @@ def _print_explanation(explanation: dict[str, Any] | None) -> None:
             click.echo(f"         {box['label']} {box['score']:.2f} at {x0},{y0} to {x1},{y1}")
     for thing in explanation["not_checked"]:
         click.echo(f"       not checked: {thing}")
+
+
+def first_of_weak_tail(levels: Sequence[str | None]) -> int | None:
+    """Where only weak hits follow; None if the last one is not weak."""
+    tail = 0
+    while tail < len(levels) and levels[-1 - tail] == "weak":
+        tail += 1
+    return len(levels) - tail if tail else None

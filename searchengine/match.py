@@ -1,0 +1,174 @@
+"""Match levels: what a cosine is worth, in this library and by this encoder.
+
+A raw cosine means nothing across queries and encoders. Each hit's is measured against three
+distributions of cosines that are (nearly) all of no match: the query's over the library, the
+picture's over unrelated prompts, and the prompts' over the library. The three standard scores go
+through a logistic that was fitted on captions: docs/match-levels.md, benchmarks/match_levels.py.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from indexer.config_files import config_path
+from indexer.vectors import FlatIndex
+
+Floats = npt.NDArray[np.float32]
+Level = Literal["strong", "fair", "weak"]
+Kind = Literal["text", "picture"]
+LEVELS: tuple[Level, ...] = ("strong", "fair", "weak")
+
+SAMPLE = 2000  # pictures of the library that stand for all of it
+_GRAND_SAMPLE = 256  # of these, the ones the references are compared with
+PRIOR_WEIGHT = 20  # pictures: a smaller library's own distribution counts less than the prompts'
+CONDITION_HOLDS = 0.5  # below it, a hit that a detector checked is at most fair
+CONDITION_MAY_HOLD = 0.1  # below it, weak
+FEWEST_PICTURES = 20  # a query by picture has nothing else to be compared with
+_SAME_PICTURE = 0.999
+_MOST = 20.0  # standard scores beyond say nothing more; a spread of nearly 0 makes any number
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """A logistic over the three standard scores, and where its levels begin."""
+
+    weights: tuple[float, float, float]
+    bias: float
+    fair: float  # the probability from which a hit is fair
+    strong: float
+
+    def level(self, probability: float) -> Level:
+        if probability >= self.strong:
+            return "strong"
+        return "fair" if probability >= self.fair else "weak"
+
+
+def load_fit(kind: Kind) -> Fit:
+    """The constants that `benchmarks/match_levels.py --fit` wrote."""
+    text = config_path("match_levels.toml").read_text(encoding="utf-8")
+    values = tomllib.loads(text)[kind]
+    return Fit(tuple(values["weights"]), values["bias"], values["fair"], values["strong"])
+
+
+class Background:
+    """What no match looks like in one library: `sample` of its pictures, and `references`.
+
+    The references are the unrelated prompts for queries in words. For queries by picture they are
+    the sample itself, since cosines between pictures are of another size than those with words.
+    """
+
+    def __init__(self, sample: Floats, references: Floats) -> None:
+        self.sample = sample  # [N, D]
+        self.references = references  # [R, D]
+        grand = _without_itself(sample[:: max(1, len(sample) // _GRAND_SAMPLE)] @ references.T)
+        self._mean, self._spread = _moments(grand.reshape(1, -1))
+
+    def standard_scores(self, query: Floats, pictures: Floats) -> Floats:
+        """Of each picture's cosine with the query, (K, 3): in the query's distribution over the
+        library, in the picture's over the references, in the references' over the library.
+        """
+        cosines = (pictures @ query)[:, None]  # [K, 1]
+        of_query, of_pictures = self._of_query(query), _without_itself(pictures @ self.references.T)
+        scores = np.hstack(
+            [
+                (cosines - mean[:, None]) / spread[:, None]
+                for mean, spread in (of_query, _moments(of_pictures), (self._mean, self._spread))
+            ]
+        )  # [K, 3]
+        clipped: Floats = np.clip(scores, -_MOST, _MOST)
+        return clipped
+
+    def percentile(self, query: Floats, cosine: float) -> float:
+        """The share of the library's pictures that are less near to the query, in percent."""
+        return float(100 * (self.sample @ query < cosine).mean())
+
+    def _of_query(self, query: Floats) -> tuple[Floats, Floats]:
+        """Of few pictures the mean and spread are drawn towards what the references say."""
+        own = _without_itself((self.sample @ query)[None])  # [1, N]
+        mean, spread = _moments(own)
+        share = own.shape[1] / (own.shape[1] + PRIOR_WEIGHT)
+        return (
+            share * mean + (1 - share) * self._mean,
+            np.sqrt(share * spread**2 + (1 - share) * self._spread**2),
+        )
+
+
+def sample_of(index: FlatIndex) -> Floats:
+    """At most `SAMPLE` embeddings, evenly over the library: the same ones each time. (N, D)."""
+    step = -(-len(index) // SAMPLE) or 1
+    return index.vectors_of(index.ids[::step])
+
+
+def probabilities(background: Background, fit: Fit, query: Floats, pictures: Floats) -> Floats:
+    """How likely each of (K, D) pictures matches, were matches and others equally many. (K,)."""
+    logits = background.standard_scores(query, pictures) @ np.array(fit.weights) + fit.bias  # [K]
+    result: Floats = (1 / (1 + np.exp(-logits))).astype(np.float32)
+    return result
+
+
+class Matcher:
+    """The match levels of one library by one encoder; made anew for each state of the library."""
+
+    def __init__(self, prompts: Callable[[], Floats]) -> None:
+        self._prompts = prompts
+        self._index: FlatIndex | None = None
+        self._sample: Floats | None = None
+        self._backgrounds: dict[Kind, Background] = {}
+        self._fits: dict[Kind, Fit] = {}
+
+    def background(self, index: FlatIndex, kind: Kind) -> Background | None:
+        """None where there is nothing to compare with. Raises EncoderError."""
+        if index is not self._index or self._sample is None:
+            self._index, self._sample, self._backgrounds = index, sample_of(index), {}
+        if len(self._sample) < (FEWEST_PICTURES if kind == "picture" else 1):
+            return None
+        if kind not in self._backgrounds:
+            references = self._prompts() if kind == "text" else self._sample
+            self._backgrounds[kind] = Background(self._sample, references)
+        return self._backgrounds[kind]
+
+    def levels(
+        self, index: FlatIndex, kind: Kind, query: Floats, content_ids: Sequence[int]
+    ) -> list[Level | None]:
+        """The level of each content of the index for this query. Raises EncoderError."""
+        background = self.background(index, kind) if content_ids else None
+        if background is None:
+            return [None] * len(content_ids)
+        if kind not in self._fits:
+            self._fits[kind] = load_fit(kind)
+        fit = self._fits[kind]
+        pictures = index.vectors_of(np.array(content_ids, np.int64))
+        return [fit.level(float(p)) for p in probabilities(background, fit, query, pictures)]
+
+
+def reaches(level: Level | None, least: Level) -> bool:
+    """Whether a hit's level is `least` or better. What has no level is never left out."""
+    return level is None or LEVELS.index(level) <= LEVELS.index(least)
+
+
+def capped(level: Level | None, condition: float | None) -> Level | None:
+    """The level of a hit whose conditions (a number, a place, ...) hold with this probability."""
+    if level is None or condition is None or condition >= CONDITION_HOLDS:
+        return level
+    most: Level = "fair" if condition >= CONDITION_MAY_HOLD else "weak"
+    return most if LEVELS.index(most) > LEVELS.index(level) else level
+
+
+def _without_itself(cosines: Floats) -> Floats:
+    """A picture is no reference for itself: such cosines are no numbers in the result."""
+    return np.where(cosines > _SAME_PICTURE, np.float32(np.nan), cosines)
+
+
+def _moments(cosines: Floats) -> tuple[Floats, Floats]:
+    """Mean and spread of each row of (K, R), both (K,)."""
+    known = np.isfinite(cosines)
+    number = np.maximum(known.sum(axis=1), 1)
+    mean = np.where(known, cosines, 0).sum(axis=1) / number
+    variance = np.where(known, (cosines - mean[:, None]) ** 2, 0).sum(axis=1) / number
+    return mean.astype(np.float32), np.sqrt(variance + 1e-12).astype(np.float32)
