@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from searchengine.app import Library, open_library
+    from searchengine.zeroshot import classify
 
-__all__ = ["Library", "__version__", "open_library"]
+__all__ = ["Library", "__version__", "classify", "open_library"]
 __version__ = "0.1.0"
 
 
@@ -17,4 +18,8 @@ def __getattr__(name: str) -> Any:
         from searchengine import app
 
         return getattr(app, name)
+    if name == "classify":
+        from searchengine.zeroshot import classify
+
+        return classify
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

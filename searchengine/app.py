@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
+from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,12 +19,13 @@ from PIL import Image
 from indexer import encoders
 from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderMismatch, UsageError
-from indexer.records import EncoderRecord, Filter, FolderRecord, IndexSummary
+from indexer.records import EncoderRecord, Filter, FolderRecord, IndexSummary, Skipped
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
 from searchengine.engine import Engine, SearchResult, Sort, make_filter
 from searchengine.match import LEVELS, Level
+from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, parse, parse_similar
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from searchengine.detector import LazyDetector
     from searchengine.look import LookOptions, Looks, OnLook
     from searchengine.rerank import Reranker
+    from searchengine.zeroshot import Classified
 
 Announce = Callable[[str], None]
 Subject = str | Path | Image.Image
@@ -423,6 +426,35 @@ class Library:
 
     def _encode(self, subject: Subject) -> npt.NDArray[np.float32]:
         return self.encode_text(subject) if isinstance(subject, str) else self.encode_image(subject)
+
+    def classify(
+        self,
+        *paths: str | os.PathLike[str],
+        labels: Sequence[str],
+        multi: bool = False,
+        top_k: int | None = None,
+    ) -> Iterator[Classified | Skipped]:
+        """Which labels each picture shows, as in `searchengine.classify`, one after the other."""
+        from searchengine import zeroshot
+
+        labels = zeroshot.checked_labels(labels, multi=multi)
+        if top_k is not None and top_k < 1:
+            raise UsageError(f"--top is {top_k}; it must be at least 1.")
+        found, skipped = zeroshot.find_pictures(paths, self.settings.exclude)
+        if not found:
+            return iter(skipped)
+        lazy = self.encoder
+        prompts = None
+        if multi:
+            prompts = prompt_embeddings(lazy, self.settings.cache_dir, announce=self.announce)
+        classifier = zeroshot.Classifier(lazy.get(), labels, prompts=prompts)
+        outcomes = classifier.classify(
+            found,
+            top_k=top_k or len(labels),
+            workers=self.settings.worker_count,
+            max_megapixels=self.settings.max_megapixels,
+        )
+        return chain(skipped, outcomes)
 
     # -- which encoder
 

@@ -30,6 +30,7 @@ COMMANDS = {
     "watch": ("watch", "Keep the library up to date, until Ctrl-C."),
     "search": ("search", "Find pictures by what they show."),
     "similar": ("search", "Find pictures that look like a picture."),
+    "classify": ("classify", "Say which of your labels pictures show."),
     "status": ("status", "What the library holds, and what is wrong with it."),
     "forget": ("index", "Take a folder out of the library (its files stay)."),
     "models": ("models", "The encoders to choose from."),

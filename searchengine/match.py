@@ -112,6 +112,18 @@ def probabilities(background: Background, fit: Fit, query: Floats, pictures: Flo
     return result
 
 
+def probabilities_alone(fit: Fit, cosines: Floats, references: Floats) -> Floats:
+    """How likely each of K pictures matches each of L texts, (K, L), by the pictures alone.
+
+    As in a library of that one picture, where all three standard scores are the same: `cosines`
+    (K, L) measured by the mean and spread of the `references` (K, R), the unrelated prompts'.
+    """
+    mean, spread = _moments(references)
+    scores = np.clip((cosines - mean[:, None]) / spread[:, None], -_MOST, _MOST)  # [K, L]
+    result: Floats = (1 / (1 + np.exp(-(scores * sum(fit.weights) + fit.bias)))).astype(np.float32)
+    return result
+
+
 class Matcher:
     """The match levels of one library by one encoder; made anew for each state of the library."""
 

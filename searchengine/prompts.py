@@ -34,6 +34,11 @@ def unrelated_prompts() -> tuple[str, ...]:
     return load_lines("unrelated_prompts.txt")
 
 
+def label_templates() -> tuple[str, ...]:
+    """Sentences with {} where a label goes."""
+    return load_lines("label_templates.txt")
+
+
 def prompt_embeddings(
     encoder: LazyEncoder,
     cache_dir: Path | None,
