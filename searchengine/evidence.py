@@ -21,6 +21,7 @@ from searchengine.relations import between, relation
 
 _SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
 _SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
+_UNSEEN_PRESENCE = 0.2  # what is named but not seen may still be there, small or hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ class Picture:
 class Part:
     """One condition, held against one picture."""
 
-    verdict: str  # counting, spatial, binding, negation
+    verdict: str  # counting, spatial, binding, negation; semantic: named beside them
     asked: str
     probability: float  # that it holds, in 0..1
     found: str
@@ -92,7 +93,8 @@ class Judge:
     """Judges pictures by one query's conditions.
 
     `labels` names for each noun of the conditions the detector's labels it stands for; a noun that
-    stands for none cannot be checked, and `unchecked` says so.
+    stands for none cannot be checked, and `unchecked` says so. `present` are things the query
+    names beside its conditions: "a street with cars" of "a street with cars, no people".
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Judge:
         conditions: Conditions,
         labels: Mapping[str, Sequence[str]],
         attributes: Attributes | None = None,
+        present: Sequence[Thing] = (),
     ) -> None:
         self.conditions = conditions
+        self._present = present
         self._labels = {noun: frozenset(names) for noun, names in labels.items()}
         self._attributes = attributes
 
@@ -112,12 +116,14 @@ class Judge:
         return tuple(thing for thing in named if not self._labels.get(thing.noun))
 
     def judge(self, picture: Picture) -> Judgement:
-        seen = {thing: self._see(thing, picture) for thing in things_of(self.conditions)}
+        things = (*things_of(self.conditions), *self._present)
+        seen = {thing: self._see(thing, picture) for thing in things}
         parts = [
             *(self._count(count, seen) for count in self.conditions.counts),
             *self._relations(seen),
             *self._bindings(seen, picture),
             *(self._absence(thing, seen) for thing in self.conditions.excluded),
+            *(_presence_beside(thing, seen[thing]) for thing in self._present),
         ]
         return Judgement(tuple(part for part in parts if part is not None))
 
@@ -257,6 +263,12 @@ class Judge:
         shown = there.shown
         found = f"{len(shown)} seen" if shown else "none seen"
         return Part("negation", f"no {thing}", 1 - there.is_there, found, shown)
+
+
+def _presence_beside(thing: Thing, seen: _Seen) -> Part:
+    probability = _UNSEEN_PRESENCE + (1 - _UNSEEN_PRESENCE) * seen.is_there
+    found = "seen" if seen.shown else "not seen"
+    return Part("semantic", str(thing), probability, found, seen.shown[:1])
 
 
 def things_of(conditions: Conditions) -> tuple[Thing, ...]:

@@ -6,6 +6,7 @@ the conditions mean for boxes stands in `evidence`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,6 +30,7 @@ from indexer.records import Detection, DetectorRecord, EncoderRecord, ImageRecor
 from indexer.store import Store
 from searchengine import counting
 from searchengine.binding import Attributes, Vector, crop
+from searchengine.colours import basic_colours
 from searchengine.conditions import Conditions, Thing
 from searchengine.detector import LazyDetector
 from searchengine.evidence import Judge, Judgement, Part, Picture, things_of
@@ -216,6 +218,8 @@ class Reranker:
                 nearest = self._nearest_label(noun, known)
                 if nearest is not None:
                     labels[noun], guessed[noun] = (nearest,), nearest
+        present = self._named_beside(conditions, known)
+        labels |= {thing.noun: self.labels_of(thing.noun, known) for thing in present}
         rivals = {
             thing: [
                 other
@@ -233,8 +237,32 @@ class Reranker:
                 self._encode_texts,
                 self.encoder.get().logit_scale,
             )
-        judge = Judge(conditions, labels, attributes)
+        judge = Judge(conditions, labels, attributes, present)
         return _Plan(judge, labels, guessed, attributes, frozenset(doubtful))
+
+    def _named_beside(self, conditions: Conditions, known: Sequence[str]) -> list[Thing]:
+        """Things that a negated query's positive part names and the detector knows.
+
+        Only there: embeddings find "people" by themselves, but what is left of them once the
+        pictures with cars are gone may show none.
+        """
+        if not conditions.excluded:
+            return []
+        spoken_of = {thing.noun for thing in things_of(conditions)}
+        words = re.findall(r"[^\W\d_]+", conditions.positive.lower())
+        found: dict[tuple[str, ...], Thing] = {}
+        at = 0
+        while at < len(words):
+            for length in (3, 2, 1):
+                name = " ".join(words[at : at + length])
+                is_colour = length == 1 and bool(basic_colours(name))  # "orange"
+                labels = () if is_colour else self.labels_of(name, known)
+                if labels and not spoken_of & {name, *labels}:
+                    found.setdefault(labels, Thing(name))
+                if labels:
+                    break
+            at += length
+        return list(found.values())
 
     def _nearest_label(self, noun: str, known: Sequence[str]) -> str | None:
         """The label that means nearly the same to the text encoder.
