@@ -13,6 +13,7 @@ from typing import Literal
 from PIL import Image
 
 from indexer.errors import UsageError
+from searchengine import grammar
 from searchengine.conditions import Conditions
 
 _WEIGHT = re.compile(r"^([+-]?\d+(?:\.\d+)?(?:e[+-]?\d+)?):\s*(.+)$", re.DOTALL | re.IGNORECASE)
@@ -61,7 +62,8 @@ def parse(text: str, *, add: Sequence[str] = (), subtract: Sequence[str] = ()) -
     if not terms:
         raise UsageError("The query is empty. Say what the picture shows: searchengine search dog")
     terms += [_term(part, sign=-1) for part in subtract]
-    return Query(text, tuple(terms))
+    conditions = grammar.read(text) if text and len(terms) == 1 else None
+    return Query(text, tuple(terms), conditions=conditions)
 
 
 def parse_similar(

@@ -21,9 +21,9 @@ class Vocabulary:
         unlike = read_words("unlike.txt")
         self._unlike = unlike["no kind of their last word"]
         self._only_alone = unlike["only alone"]
-        self.nouns = frozenset(self._labels).union(
-            self._kinds, self._unlike, *self.classes.values()
-        )
+        self.plain_compounds = unlike["just their last word"]
+        self.label_words = frozenset(self._labels)
+        self.nouns = self.label_words.union(self._kinds, self._unlike, *self.classes.values())
         self.plurals = Plurals(self.nouns)
 
     def detector_labels(self, noun: str, labels: Sequence[str]) -> tuple[str, ...]:
@@ -49,6 +49,14 @@ class Vocabulary:
         """The word that synonyms share: "sofa" and "settee" are both "couch"."""
         singular = self.plurals.singular(noun.lower())
         return self._labels.get(singular, singular)
+
+    def singular_tail(self, noun: str) -> str:
+        """The last word of a compound, singular: "box" of "cardboard box"."""
+        return self.plurals.singular(noun.rpartition(" ")[2])
+
+    def detects(self, noun: str) -> bool:
+        """Whether a detector with COCO's labels knows the noun."""
+        return self.plurals.singular(noun) in self._labels
 
     def _matching(self, name: str, by_name: dict[str, str]) -> set[str]:
         """The labels that a singular stands for, compared by what COCO calls them."""

@@ -1,0 +1,458 @@
+"""Third step of reading: units -> noun phrases, each with its number, attribute and noun."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from searchengine.conditions import Thing
+from searchengine.grammar.quantities import Quantity
+from searchengine.grammar.units import Unit
+from searchengine.grammar.words import Words
+
+_OPEN = ("word", "noun", "name")
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A noun phrase: "at least two of the little white dogs" is (dog, little white, >= 2)."""
+
+    noun: str  # singular; "" where only an attribute stands ("in red")
+    start: int
+    end: int
+    attribute: str = ""
+    adjectives: tuple[str, ...] = ()  # that are no attributes: old, wet
+    quantity: Quantity | None = None
+    determiner: str = ""
+    is_plural: bool = False
+    is_name: bool = False
+    is_owned: bool = False  # "her dad's shoulders"
+    is_group: bool = False  # "a group of"
+
+    @property
+    def thing(self) -> Thing:
+        return Thing(self.noun, self.attribute)
+
+
+Item = Phrase | Unit
+
+
+class PhraseReader:
+    """Finds the noun phrases among the units of a sentence."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        counting = words.table["counting"]
+        self._single = frozenset(counting["single"])
+        self._single_of = frozenset(counting["single_of"])
+        self._groups = frozenset(counting["groups"])
+        self._people_groups = frozenset(counting["people_groups"])
+        self._numbered = frozenset(counting["numbered"])
+        self._numbered_parts = frozenset(counting["numbered_parts"])
+        self._worn_in_pairs = frozenset(counting["worn_in_pairs"])
+        attributes = words.table["attributes"]
+        self._child_sizes = frozenset(attributes["child_sizes"])
+        self._child_nouns = frozenset(attributes["child_nouns"])
+        self._own_names = frozenset(attributes["names"])
+
+    def read(self, units: Sequence[Unit]) -> list[Item]:
+        """The sentence as phrases and what stands between them."""
+        items: list[Item] = []
+        at = 0
+        while at < len(units):
+            phrase, size = self._phrase(units, at, items)
+            if phrase is None:
+                items.append(units[at])
+                at += 1
+            else:
+                items.append(phrase)
+                at += size
+        return _ones_resolved(items)
+
+    def _phrase(
+        self, units: Sequence[Unit], at: int, before: Sequence[Item]
+    ) -> tuple[Phrase | None, int]:
+        gathered = _Gathered()
+        first = at
+        while at < len(units):
+            step = self._take(gathered, units, at, before)
+            if step == 0:
+                break
+            at += step
+        if not (gathered.nouns or gathered.attributes or gathered.quantity):
+            return None, 0
+        return self._finished(gathered, units, first, at, before), at - first
+
+    def _take(
+        self, gathered: _Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
+    ) -> int:
+        """Adds the unit at `at` to the phrase; returns how many units were taken, 0 for none."""
+        unit = units[at]
+        words = self._words
+        begun = bool(gathered.nouns or gathered.attributes or gathered.adjectives)
+        if unit.kind == "det":
+            if begun or (gathered.determiner and unit.lower in ("that", "which")):
+                return 0
+            if unit.lower in ("that", "which", "what") and not self._noun_follows(units, at + 1):
+                return 0
+            gathered.determiner = unit.lower
+            return 1
+        if unit.kind == "num":
+            return self._take_number(gathered, units, at, before)
+        if unit.kind == "number":  # a year, a price
+            return 1 if gathered.nouns or gathered.determiner else 0
+        if unit.kind not in _OPEN:
+            if not gathered.nouns and gathered.attributes and self._joins_attributes(units, at):
+                gathered.attributes += [
+                    unit.lower if unit.lower != "," else ",",
+                    units[at + 1].lower,
+                ]
+                return 2
+            return 0
+        if gathered.is_closed:
+            return 0
+        if unit.kind == "name":
+            if gathered.nouns and not gathered.is_owned:
+                return 0
+            return self._take_noun(gathered, unit, units, at)
+        if unit.kind == "noun":
+            return self._take_noun(gathered, unit, units, at)
+        return self._take_word(gathered, unit, units, at)
+
+    def _take_number(
+        self, gathered: _Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
+    ) -> int:
+        unit = units[at]
+        if gathered.nouns or gathered.quantity:
+            return 0
+        if gathered.attributes and not (unit.quantity and unit.quantity.is_pair):
+            return 0
+        if unit.lower == "one" and gathered.attributes:
+            return 0
+        gathered.quantity = unit.quantity
+        size = 1
+        while at + size < len(units) and units[at + size].kind in ("prep", "det", "adv"):
+            if units[at + size].kind == "prep" and units[at + size].lower != "of":
+                break
+            gathered.is_part = gathered.is_part or units[at + size].lower == "of"
+            size += 1
+        return size
+
+    def _take_word(self, gathered: _Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
+        words, lower = self._words, unit.lower
+        follows = self._noun_follows(units, at + 1)
+        if gathered.nouns:
+            if (
+                lower.endswith("ing")
+                and words.verb_base(lower)
+                and words.in_class(lower, "abstract")
+            ):
+                return 0
+            if lower in words.adverbs and not words.is_noun(lower):
+                return 0
+            if not words.is_noun(lower) and (lower in words.adjectives or words.is_verb(lower)):
+                return 0
+            if self._is_verb_here(gathered, lower):
+                return 0
+            if lower in words.colours and not follows:
+                return 0
+            return self._take_noun(gathered, unit, units, at)
+        if lower in self._single and follows and not gathered.quantity and not unit.is_possessive:
+            following = units[at + 1].lower
+            if following not in self._single_of and not words.is_verb(following):
+                gathered.quantity = Quantity((("==", 1),))
+                return 1
+        is_attribute = lower in words.attributes or (
+            lower in words.modifiers
+            and at + 1 < len(units)
+            and units[at + 1].lower in words.colours
+        )
+        if is_attribute and not unit.is_possessive:
+            if follows or not words.is_noun(lower) or lower in words.colours:
+                if (
+                    not follows
+                    and words.is_noun(lower)
+                    and (gathered.determiner or gathered.quantity or gathered.attributes)
+                ):
+                    return self._take_noun(gathered, unit, units, at)
+                gathered.attributes.append(lower)
+                return 1
+        if words.is_noun(lower) and not (
+            follows and words.is_participle(lower) and not words.is_noun(lower)
+        ):
+            if lower in words.adjectives and follows:
+                gathered.adjectives.append(lower)
+                return 1
+            return self._take_noun(gathered, unit, units, at)
+        if lower in words.adjectives or lower.endswith("ly") or lower in words.adverbs:
+            if follows:
+                gathered.adjectives.append(lower)
+                return 1
+            return 0
+        if words.is_verb(lower):
+            if self._is_participle_before_noun(gathered, units, at):
+                gathered.adjectives.append(lower)
+                return 1
+            return 0
+        if lower.endswith(("ing", "ed")) and len(lower) > 5 and not unit.is_possessive:
+            if self._is_participle_before_noun(gathered, units, at):
+                gathered.adjectives.append(lower)
+                return 1
+            return 0
+        if "-" in lower and follows:
+            gathered.adjectives.append(lower)
+            return 1
+        return self._take_noun(gathered, unit, units, at)
+
+    def _is_participle_before_noun(
+        self, gathered: _Gathered, units: Sequence[Unit], at: int
+    ) -> bool:
+        """four RUNNING horses, but not "a family of four HAVING breakfast\""""
+        begun = (
+            gathered.determiner or gathered.quantity or gathered.attributes or gathered.adjectives
+        )
+        if not begun or not self._noun_follows(units, at + 1):
+            return False
+        wants_plural = gathered.quantity is not None and not gathered.quantity.is_one
+        return not wants_plural or self._plural_follows(units, at + 1)
+
+    def _plural_follows(self, units: Sequence[Unit], at: int) -> bool:
+        while at < len(units) and units[at].kind in ("word", "noun"):
+            last = units[at].lower.rpartition(" ")[2]
+            if self._words.is_noun(last) and self._words.plurals.is_plural(last):
+                return True
+            at += 1
+        return False
+
+    def _take_noun(self, gathered: _Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
+        if unit.is_possessive:
+            if not self._noun_follows(units, at + 1):
+                gathered.nouns.append(unit)  # the cat's in the sink
+                gathered.is_closed = True
+                return 1
+            gathered.nouns.clear()
+            gathered.attributes.clear()
+            gathered.is_owned = True
+            return 1
+        gathered.nouns.append(unit)
+        last = unit.lower.rpartition(" ")[2]
+        if self._words.plurals.is_plural(last) and not self._words.plurals.is_uncountable(last):
+            gathered.is_closed = not (
+                at + 1 < len(units)
+                and units[at + 1].kind in _OPEN
+                and gathered.quantity is not None
+                and self._words.plurals.is_only_plural(last)
+            )
+        return 1
+
+    def _is_verb_here(self, gathered: _Gathered, lower: str) -> bool:
+        """After a noun: walks, sits, plays are verbs unless a plural is wanted."""
+        words = self._words
+        if lower in words.verb_forms and not words.is_noun(lower):
+            return True
+        if not lower.endswith("s") or lower.endswith("ss"):
+            return False
+        wants_plural = gathered.quantity is not None and not gathered.quantity.is_one
+        return bool(words.verb_base(lower)) and not wants_plural and bool(gathered.determiner)
+
+    def _noun_follows(self, units: Sequence[Unit], at: int) -> bool:
+        """Whether what stands at `at` may go on a noun phrase towards its noun."""
+        if at >= len(units):
+            return False
+        unit = units[at]
+        words = self._words
+        if unit.kind in ("noun", "name"):
+            return True
+        if unit.kind == "less":
+            return self._noun_follows(units, at + 1)
+        if unit.kind == "num":
+            return bool(unit.quantity and unit.quantity.is_pair)
+        if unit.kind != "word":
+            return False
+        if words.is_noun(unit.lower) or unit.lower in ("one", "ones"):
+            return True
+        if unit.lower in words.attributes or unit.lower in words.adjectives:
+            return self._noun_follows(units, at + 1) or (
+                unit.lower in words.colours and unit.lower not in words.adjectives
+            )
+        if unit.lower in words.adverbs or unit.lower.endswith("ly"):
+            return self._noun_follows(units, at + 1) and not words.is_noun(unit.lower)
+        if words.is_verb(unit.lower):
+            return words.is_participle(unit.lower) and self._noun_follows_strictly(units, at + 1)
+        if unit.lower.endswith(("ing", "ed")) and len(unit.lower) > 5:
+            return False
+        return True
+
+    def _noun_follows_strictly(self, units: Sequence[Unit], at: int) -> bool:
+        return False
+
+    def _joins_attributes(self, units: Sequence[Unit], at: int) -> bool:
+        """red AND white striped: both belong to the noun that follows."""
+        words = self._words
+        if at + 1 >= len(units) or units[at].lower not in ("and", ",", "&"):
+            return False
+        following = units[at + 1]
+        return (
+            following.kind == "word"
+            and following.lower in words.attributes
+            and units[at - 1].lower in words.attributes
+            and (self._noun_follows(units, at + 2) or self._joins_attributes(units, at + 2))
+            and not (words.is_noun(following.lower) and following.lower not in words.colours)
+        )
+
+    def _finished(
+        self,
+        gathered: _Gathered,
+        units: Sequence[Unit],
+        first: int,
+        end: int,
+        before: Sequence[Item],
+    ) -> Phrase:
+        words = self._words
+        head = gathered.nouns[-1] if gathered.nouns else None
+        quantity = gathered.quantity
+        noun, is_plural = "", False
+        if head is not None:
+            last = head.lower.rpartition(" ")[2]
+            is_plural = words.plurals.is_plural(last)
+            noun = head.text if head.kind == "name" else self._singular(head, quantity)
+        if quantity is not None and not self._is_counted(
+            gathered, quantity, head, noun, before, units, end
+        ):
+            quantity = None
+        if quantity is not None and head is None:
+            noun = self._people(units, end, before)
+            quantity = quantity if noun else None
+        if quantity is not None and noun == "pair" and end + 1 < len(units):
+            pass
+        attributes = gathered.attributes
+        if head is not None and self._is_child(attributes, head.lower):
+            attributes = [word for word in attributes if word not in self._child_sizes]
+        return Phrase(
+            noun,
+            units[first].start,
+            units[end - 1].end,
+            _attribute(attributes),
+            tuple(gathered.adjectives),
+            quantity,
+            gathered.determiner,
+            is_plural,
+            head is not None and head.kind == "name",
+            gathered.is_owned,
+            (noun in self._groups or words.in_class(noun, "group"))
+            and end < len(units)
+            and units[end].lower == "of",
+        )
+
+    def _singular(self, head: Unit, quantity: Quantity | None) -> str:
+        plurals = self._words.plurals
+        lower = head.lower
+        if (
+            quantity is not None
+            and not quantity.is_pair
+            and lower in ("glasses", "shades", "scales")
+        ):
+            return plurals.one_of(lower)
+        singular = plurals.singular(lower)
+        return singular
+
+    def _is_child(self, attributes: Sequence[str], head: str) -> bool:
+        noun = self._words.plurals.singular(head)
+        return noun in self._child_nouns and noun not in ("one", "ones") and bool(attributes)
+
+    def _is_counted(
+        self,
+        gathered: _Gathered,
+        quantity: Quantity,
+        head: Unit | None,
+        noun: str,
+        before: Sequence[Item],
+        units: Sequence[Unit],
+        end: int,
+    ) -> bool:
+        """Whether a number counts things: no age, no time, no part of a name or compound."""
+        words = self._words
+        previous = before[-1] if before else None
+        if head is None:
+            return True  # a family of four
+        if quantity.terms[0][0] == "?":
+            return not words.in_class(noun, "abstract")
+        if (
+            noun in words.units
+            or (words.in_class(noun, "abstract")
+            and noun not in words.nouns.label_words)
+        ):
+            return False
+        if quantity.is_pair and words.plurals.is_only_plural(head.lower):
+            return False
+        last = head.lower.rpartition(" ")[2]
+        is_plural = words.plurals.is_plural(last)
+        if quantity.is_one:
+            return self._is_one_counted(gathered, quantity, is_plural)
+        if (
+            len(gathered.nouns) > 1
+            and any(unit.lower in self._numbered_parts for unit in gathered.nouns[:1])
+            and not words.plurals.is_plural(gathered.nouns[0].lower)
+        ):
+            return False
+        if (
+            isinstance(previous, Unit)
+            and previous.kind in ("word", "noun", "name")
+            and (previous.lower in self._numbered or previous.kind == "name")
+        ):
+            return False
+        if isinstance(previous, Phrase) and previous.noun.lower in self._numbered and not is_plural:
+            return False
+        if isinstance(previous, Phrase) and previous.is_name:
+            return False
+        if is_plural:
+            return True
+        if last in self._numbered_parts or gathered.determiner in ("a", "an", "this", "that"):
+            return False
+        return len(gathered.nouns) == 1 and words.is_noun(last) and not isinstance(previous, Phrase)
+
+    def _is_one_counted(self, gathered: _Gathered, quantity: Quantity, is_plural: bool) -> bool:
+        return not is_plural or gathered.is_part or not quantity.is_plain_one
+
+    def _people(self, units: Sequence[Unit], end: int, before: Sequence[Item]) -> str:
+        """Who is counted where no noun follows: a family of four, three of us."""
+        if len(before) > 1 and isinstance(before[-1], Unit) and before[-1].lower == "of":
+            group = before[-2]
+            if isinstance(group, Phrase) and group.noun in self._people_groups:
+                return "person"
+        if end < len(units) and units[end].lower in ("us", "them", "you") and end:
+            if units[end - 1].lower == "of" or units[end - 1].lower.endswith(" of"):
+                return "person"
+        return ""
+
+
+class _Gathered:
+    """A phrase while it is being read."""
+
+    def __init__(self) -> None:
+        self.determiner = ""
+        self.quantity: Quantity | None = None
+        self.attributes: list[str] = []
+        self.adjectives: list[str] = []
+        self.nouns: list[Unit] = []
+        self.is_owned = False
+        self.is_part = False  # "two of the"
+        self.is_closed = False  # no further noun belongs to it
+
+
+def _attribute(words: Sequence[str]) -> str:
+    return " ".join(words).replace(" ,", ",")
+
+
+def _ones_resolved(items: list[Item]) -> list[Item]:
+    """A green apple and a yellow ONE: the noun is that of the phrase before."""
+    resolved: list[Item] = []
+    noun = ""
+    for item in items:
+        if isinstance(item, Phrase):
+            if item.noun in ("one", "ones") or (not item.noun and item.determiner):
+                item = replace(item, noun=noun if item.attribute else item.noun)
+            elif item.noun:
+                noun = item.noun
+        resolved.append(item)
+    return resolved

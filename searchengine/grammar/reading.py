@@ -1,0 +1,215 @@
+"""The whole of reading: a sentence -> what it demands, and the words that say so."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache
+
+from searchengine.conditions import Conditions, Count
+from searchengine.grammar.bindings import bound_things
+from searchengine.grammar.languages import other_language
+from searchengine.grammar.names import NameReader
+from searchengine.grammar.negations import Absence, NegationReader
+from searchengine.grammar.phrase_table import PhraseTable
+from searchengine.grammar.phrases import Item, Phrase, PhraseReader
+from searchengine.grammar.quantities import Quantity
+from searchengine.grammar.relations import RelationReader
+from searchengine.grammar.texts import TextReader
+from searchengine.grammar.tokens import MAX_TOKENS, mend_typos, tokenize
+from searchengine.grammar.units import Unit, UnitReader
+from searchengine.grammar.words import Words, words
+
+Span = tuple[int, int]  # characters [start, end) of the sentence
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a sentence demands; `triggers` are the user's words by verdict."""
+
+    text: str
+    conditions: Conditions
+    triggers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    language: str = ""  # another than English
+    is_cut: bool = False  # longer than what was read
+    bare_numbers: tuple[str, ...] = ()  # numbers that count nothing
+
+
+class Grammar:
+    """Reads sentences; made once, since it holds the words."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        self._units = UnitReader(words)
+        self._phrases = PhraseReader(words)
+        self._relations = RelationReader(words)
+        self._negations = NegationReader(words)
+        self._names = NameReader(words)
+        self._texts = TextReader(words)
+        self._requests = PhraseTable(
+            (phrase, True) for phrase in words.table["request"]["prefixes"]
+        )
+        self._contrasts = [tuple(pair.split()) for pair in words.table["attributes"]["contrasts"]]
+
+    def read(self, text: str) -> Reading:
+        """The reading of one sentence. Never raises, whatever the text is."""
+        tokens = tokenize(text, self._words)
+        is_cut = len(tokens) == MAX_TOKENS
+        language = other_language(tokens, self._words)
+        if language or not tokens:
+            return Reading(text, Conditions(content=text.strip()), language=language, is_cut=is_cut)
+        names = self._names.read(tokens)
+        question = self._names.question(tokens)
+        texts = self._texts.read(tokens, is_model=any(name.what == "model" for name in names))
+        in_text = {at for first, last in texts for at in range(first, last)}
+        names = [name for name in names if not in_text & set(range(name.first, name.last))]
+        spans = {first: (last - first, "text") for first, last in texts}
+        spans |= {name.first: (name.last - name.first, "name") for name in names}
+        spared = in_text | {at for name in names for at in range(name.first, name.last)}
+        units = self._units.read(mend_typos(tokens, self._words, spared), spans)
+        items = self._phrases.read(units)
+        absences = self._negations.read(items, text)
+        kept = _without(items, absences)
+        relations = self._relations.read(kept)
+        counts, count_spans, bare = self._counts(kept)
+        bound = bound_things(kept, self._words, self._contrasts)
+        fine = [(tokens[n.first].start, tokens[n.last - 1].end) for n in names if n.what != "place"]
+        if question:
+            fine.append((tokens[question[0]].start, tokens[question[1] - 1].end))
+        triggers = {
+            "counting": _cut(text, count_spans),
+            "spatial": _cut(text, [(found.start, found.end) for found in relations]),
+            "binding": _cut(text, [(phrase.start, phrase.end) for phrase in bound]),
+            "negation": _cut(text, [(absence.start, absence.end) for absence in absences]),
+            "fine-grained": _cut(text, fine),
+            "text-in-image": _cut(
+                text, [(tokens[first].start, tokens[last - 1].end) for first, last in texts]
+            ),
+        }
+        positive = self._positive(text, absences) if absences else ""
+        conditions = Conditions(
+            content=self._content(positive or text, units if not absences else None),
+            counts=tuple(counts),
+            relations=tuple(found.relation for found in relations),
+            attributes=tuple(phrase.thing for phrase in bound),
+            excluded=tuple(
+                dict.fromkeys(thing for absence in absences for thing in absence.things)
+            ),
+            positive=positive,
+        )
+        return Reading(
+            text,
+            conditions,
+            {name: cut for name, cut in triggers.items() if cut},
+            is_cut=is_cut,
+            bare_numbers=bare,
+        )
+
+    def _counts(self, items: Sequence[Item]) -> tuple[list[Count], list[Span], tuple[str, ...]]:
+        """The counts, where they stand, and the numbers that count nothing."""
+        counted: list[tuple[Phrase, bool]] = []  # with "is a plain one"
+        bare = []
+        for at, item in enumerate(items):
+            if isinstance(item, Phrase):
+                if item.quantity is not None and item.noun:
+                    counted.append((item, item.quantity.is_plain_one))
+            elif item.kind == "alone":
+                phrase = self._lonely(items, at)
+                if phrase is not None:
+                    counted.append((phrase, False))
+            elif item.kind in ("num", "number"):
+                bare.append(item.text)
+        if len(counted) < 2 or (all(plain for _, plain in counted) and len(counted) < 2):
+            counted = [(phrase, plain) for phrase, plain in counted if not plain]
+        counts, spans = [], []
+        for phrase, _ in counted:
+            assert phrase.quantity is not None
+            for operator, n in phrase.quantity.terms:
+                count = Count(phrase.thing, operator, n)
+                if count not in counts:
+                    counts.append(count)
+            spans.append((phrase.start, phrase.end))
+        return counts, spans, tuple(bare)
+
+    def _lonely(self, items: Sequence[Item], at: int) -> Phrase | None:
+        """Who is ALONE: the first thing of the clause."""
+        best = None
+        for item in reversed(items[:at]):
+            if (
+                isinstance(item, Phrase)
+                and item.noun
+                and not item.is_plural
+                and item.quantity is None
+            ):
+                if self._words.is_person(item.noun) or best is None or not item.noun:
+                    best = item
+            elif isinstance(item, Unit) and item.kind == "mark":
+                break
+        if best is None or self._words.in_class(best.noun, "abstract", "scenery", "place"):
+            return None
+        return replace(best, quantity=Quantity((("==", 1),)))
+
+    def _positive(self, text: str, absences: Sequence[Absence]) -> str:
+        """The sentence without what must be absent."""
+        pieces, end = [], 0
+        for absence in absences:
+            pieces.append(text[end : absence.start])
+            end = max(end, absence.end)
+        pieces.append(text[end:])
+        positive = re.sub(r"\s+([,.;!?])", r"\1", " ".join(" ".join(pieces).split()))
+        positive = positive.strip(" ,;:.!?-–—&")
+        first, _, rest = positive.partition(" ")
+        if first.lower() in ("on", "in", "at", "of", "and", "but", "or"):
+            positive = rest
+        last = positive.rpartition(" ")[2]
+        if last.lower() in ("and", "but", "or", "with", "that", "where"):
+            positive = positive[: -len(last)].rstrip(" ,")
+        return positive
+
+    def _content(self, text: str, units: Sequence[Unit] | None) -> str:
+        """What to embed: without "show me", numbers and question words."""
+        if units is None:
+            units = self._units.read(
+                mend_typos(tokenize(text, self._words), self._words, set()), {}
+            )
+        lowers = [unit.lower for unit in units]
+        spoken = " ".join(lowers).split()
+        first = 0
+        while first < len(spoken) and (found := self._requests.longest(spoken, first)):
+            first += found[0]
+        skipped, pieces, end = 0, [], 0
+        for unit in units:
+            size = len(unit.lower.split())
+            if skipped < first:
+                skipped += size
+                end = unit.end
+                continue
+            if unit.kind == "num":
+                pieces.append(text[end : unit.start])
+                end = unit.end
+        pieces.append(text[end:])
+        content = " ".join(" ".join(pieces).split()).strip(" ,;:?!")
+        return content.removeprefix("of ") or " ".join(text.split())
+
+
+def _without(items: Sequence[Item], absences: Sequence[Absence]) -> list[Item]:
+    """The items that are not denied; a mark stands where something was left out."""
+    denied = {at for absence in absences for at in range(absence.first, absence.last)}
+    kept: list[Item] = []
+    for at, item in enumerate(items):
+        if at not in denied:
+            kept.append(item)
+        elif not kept or not (isinstance(kept[-1], Unit) and kept[-1].kind == "mark"):
+            kept.append(Unit("mark", ",", ",", item.start, item.end))
+    return kept
+
+
+def _cut(text: str, spans: Sequence[Span]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(text[start:end].strip(" ,") for start, end in spans))
+
+
+@cache
+def grammar() -> Grammar:
+    """The grammar over the shipped words, made once in a process's life."""
+    return Grammar(words())

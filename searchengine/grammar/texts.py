@@ -1,0 +1,224 @@
+"""Text that a picture is asked to show: "a sign that says STOP", a number plate, a quotation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from searchengine.grammar.phrase_table import PhraseTable
+from searchengine.grammar.tokens import Token
+from searchengine.grammar.words import Words
+
+_LINKS = ("that", "which", "is", "it", "with", "has", "having", "and")
+_SMALL = ("and", "of", "the", "to", "in", "for", "a", "on", "&", "at", "no")
+_FLIGHT = re.compile(r"[A-Z]{2}\d{2,4}")
+
+
+class TextReader:
+    """Finds the parts of a sentence that ask for text."""
+
+    def __init__(self, words: Words) -> None:
+        self._words = words
+        table = words.table["text_in_image"]
+        self._carriers = PhraseTable((carrier, True) for carrier in table["carriers"])
+        self._verbs = PhraseTable((verb, True) for verb in table["verbs"])
+        self._phrases = PhraseTable((phrase, True) for phrase in table["phrases"])
+        self._directed = PhraseTable((carrier, True) for carrier in table["directed"])
+        self._idioms = PhraseTable((idiom, True) for idiom in table["idioms"])
+        self._numbered = frozenset(table["numbered_carriers"])
+
+    def read(self, tokens: Sequence[Token], *, is_model: bool) -> list[tuple[int, int]]:
+        """Spans [first, last) of tokens, of what asks for text and of the text itself.
+
+        `is_model`: the sentence names a model, whose nickname may stand in quotation marks.
+        """
+        lowers = [token.lower for token in tokens]
+        spans: list[tuple[int, int]] = []
+        has_carrier = any(self._carrier(tokens, lowers, at) for at in range(len(tokens)))
+        at = 0
+        while at < len(tokens):
+            end = self._at(tokens, lowers, at, is_model and not has_carrier)
+            if end > at:
+                spans.append((self._begin(tokens, at, spans), end))
+                at = end
+            else:
+                at += 1
+        return spans
+
+    def _begin(self, tokens: Sequence[Token], at: int, spans: Sequence[tuple[int, int]]) -> int:
+        """with CONGRATULATIONS written across it: the text stands before its verb"""
+        if tokens[at].lower in ("written", "printed", "scrawled", "spelled", "spelt", "painted"):
+            earliest = spans[-1][1] if spans else 1
+            while at > max(earliest, 1) and tokens[at - 1].is_capital:
+                at -= 1
+        return at
+
+    def _at(self, tokens: Sequence[Token], lowers: Sequence[str], at: int, is_model: bool) -> int:
+        """Where the text that begins at `at` ends; `at` itself where none begins."""
+        if tokens[at].kind == "quoted" and not is_model and tokens[at].text[0] not in "£$€":
+            return at + 1
+        idiom = self._idioms.longest(lowers, at)
+        phrase = self._phrases.longest(lowers, at)
+        directed = self._directed.longest(lowers, at)
+        if phrase and not (idiom and idiom[0] >= phrase[0]) and not directed:
+            return self._content_end(tokens, lowers, at + phrase[0], is_open=False)
+        if idiom:
+            return at
+        if directed:
+            end = at + directed[0]
+            if end + 1 < len(tokens) and lowers[end] in ("to", "for", "from"):
+                if self._is_name_or_number(tokens, end + 1):
+                    return self._content_end(tokens, lowers, end + 1, is_open=False)
+            if phrase:
+                return self._content_end(tokens, lowers, at + phrase[0], is_open=False)
+        carrier = self._carrier(tokens, lowers, at)
+        if carrier:
+            return self._after_carrier(tokens, lowers, at, at + carrier)
+        if (
+            lowers[at] in ("flight", "train")
+            and at + 1 < len(tokens)
+            and _FLIGHT.fullmatch(tokens[at + 1].text)
+        ):
+            return at + 2
+        return at
+
+    def _carrier(self, tokens: Sequence[Token], lowers: Sequence[str], at: int) -> int:
+        found = self._carriers.longest(lowers, at)
+        return found[0] if found and not tokens[at].is_possessive else 0
+
+    def _after_carrier(
+        self, tokens: Sequence[Token], lowers: Sequence[str], at: int, after: int
+    ) -> int:
+        """a sign THAT SAYS ..., a bus NUMBER 42, a receipt SHOWING £5"""
+        position = after
+        while position < len(tokens) and position < after + 2 and lowers[position] in _LINKS:
+            position += 1
+        if position >= len(tokens):
+            return at
+        verb = self._verbs.longest(lowers, position)
+        if verb:
+            end = position + verb[0]
+            if end >= len(tokens):
+                return at
+            sure = verb_is_sure(lowers[position:end]) or self._is_name_or_number(tokens, end)
+            return self._content_end(tokens, lowers, end, is_open=True) if sure else at
+        if lowers[position] in (
+            "showing",
+            "shows",
+            "for",
+            "of",
+            "displaying",
+            "with",
+        ) and self._holds_number(tokens, position + 1):
+            if lowers[at] in self._numbered:
+                return self._content_end(tokens, lowers, position + 1, is_open=False)
+        if lowers[position] in ("number", "no", "no.", "#") and position + 1 < len(tokens):
+            if tokens[position + 1].kind == "number":
+                return position + 2
+        if position > after and tokens[position].text.isupper() and len(tokens[position].text) > 2:
+            if tokens[position].lower not in self._words.names["known capitals"]:
+                return self._content_end(tokens, lowers, position, is_open=False)
+        return at
+
+    def _holds_number(self, tokens: Sequence[Token], at: int) -> bool:
+        return any(
+            token.text[:1] in "£$€"
+            or (token.kind == "number" and bool(re.search(r"[.:,]|\d", token.text)))
+            for token in tokens[at : at + 4]
+        )
+
+    def _is_name_or_number(self, tokens: Sequence[Token], at: int) -> bool:
+        """Whether something that can be a text stands there: a capital, a code, a number."""
+        for token in tokens[at : at + 2]:
+            if (
+                token.kind == "quoted"
+                or token.kind == "number"
+                or any(c.isdigit() for c in token.text)
+            ):
+                return True
+            if token.is_capital:
+                return True
+            if token.lower not in ("the", "a", "gate", "platform", "flight", "room"):
+                return False
+        return False
+
+    def _content_end(
+        self, tokens: Sequence[Token], lowers: Sequence[str], at: int, *, is_open: bool
+    ) -> int:
+        """Where the text ends: capitals and numbers, or with `is_open` the rest of the clause."""
+        end = at
+        while end < len(tokens) and lowers[end] in (
+            "of",
+            "is",
+            "are",
+            "the",
+            "a",
+            ":",
+            "as",
+            "'",
+            '"',
+        ):
+            end += 1
+        if end >= len(tokens):
+            return len(tokens) if end > at else at
+        if tokens[end].kind == "quoted":
+            return end + 1
+        if self._is_name_or_number(tokens, end):
+            while end < len(tokens):
+                token = tokens[end]
+                is_text = (
+                    token.is_capital
+                    or token.kind == "number"
+                    or any(c.isdigit() for c in token.text)
+                )
+                follows = end + 1 < len(tokens) and (
+                    tokens[end + 1].is_capital or tokens[end + 1].kind == "number"
+                )
+                if (
+                    not is_text
+                    and not (token.lower in _SMALL and follows)
+                    and token.text not in ("!", "&", "'")
+                ):
+                    break
+                end += 1
+            while end < len(tokens) and lowers[end] in (
+                "miles",
+                "mile",
+                "km",
+                "on",
+                "written",
+                "across",
+                "it",
+                "jersey",
+                "shirt",
+                "them",
+                "as",
+                "its",
+                "destination",
+            ):
+                end += 1
+            return end
+        if is_open:
+            while end < len(tokens) and tokens[end].text not in (",", ";", "(", ")", "."):
+                end += 1
+            return end
+        return at
+
+
+def verb_is_sure(verb: Sequence[str]) -> bool:
+    """Whether the verb announces text even before a small letter: says, but not "called"."""
+    return verb[0] not in (
+        "called",
+        "named",
+        "marked",
+        "said",
+        "painted",
+        "displaying",
+        "say",
+        "read",
+        "listing",
+        "advertising",
+        "written",
+        "signed",
+        "branded",
+    )
