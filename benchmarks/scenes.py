@@ -80,10 +80,10 @@ class Scene:
 
 def compose(stamps: Path, folder: Path, seed: int, number: int = 1000) -> list[Scene]:
     """Writes the scenes below `folder` (two fifths count, two fifths place, a fifth colour)."""
-    random = np.random.default_rng(seed)
     cut_outs = {noun: _cut_out(stamps / file) for noun, file in STAMPS.items()}
     scenes = []
     for at in range(number):
+        random = np.random.default_rng([seed, at])
         kind = ("count", "count", "place", "place", "colour")[at % 5]
         file = f"{kind}/{at:04}.jpg"
         canvas = _ground(random)
@@ -179,7 +179,12 @@ def _place_scene(
     subject, object = (_fitted(cut_outs[noun], random) for noun in pair)
     hs, ho = _height(subject, random.uniform(95, 120)), _height(object, random.uniform(105, 130))
     if relation == "inside":
-        hs, ho = hs * 0.45, ho * 1.7
+        ho *= 1.7
+        fit = min(
+            0.6 * ho / hs,
+            0.5 * ho * object.width / object.height / (hs * subject.width / subject.height),
+        )
+        hs *= min(0.5, fit)
     elif relation in ("on", "under"):
         ho *= 1.3
         hs *= 0.8
@@ -204,7 +209,7 @@ def _place_scene(
         "above": (slip, -apart_y),
         "below": (slip, apart_y),
         "on": (slip, -ho / 2 - hs / 2 + ho * random.uniform(0.12, 0.35)),
-        "under": (slip, ho / 2 - hs / 2 + random.uniform(-0.05, 0.12) * ho),
+        "under": (slip, hs / 2 + random.uniform(-0.2, 0.3) * ho),  # its top at the middle
         "next_to": (side * ((ws + wo) / 2 + random.uniform(0, 12)), slip),
         "in_front_of": (side * (ws + wo) * random.uniform(0.2, 0.33), (ho - hs) / 2 + 0.28 * ho),
         "behind": (side * (ws + wo) * random.uniform(0.2, 0.33), (ho - hs) / 2 - 0.28 * ho),

@@ -60,7 +60,7 @@ def colour_probability(shares: bytes, wanted: tuple[str, ...]) -> float:
     """
     total = sum(shares) or 1
     share = sum(shares[_AT[name]] for name in wanted) / total
-    return float(1 / (1 + np.exp(-14 * (share - 0.25))))
+    return float(1 / (1 + np.exp(-14 * (share - 0.3))))
 
 
 def _names(hsv: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
@@ -88,7 +88,7 @@ def _names(hsv: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:
 def _weights() -> npt.NDArray[np.float64]:
     axis = np.linspace(-1, 1, _SIDE_PX)
     distance_squared = axis[:, None] ** 2 + axis[None, :] ** 2
-    weights: npt.NDArray[np.float64] = np.exp(-1.5 * distance_squared)
+    weights: npt.NDArray[np.float64] = np.exp(-2.5 * distance_squared)
     return weights
 
 

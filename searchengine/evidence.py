@@ -21,7 +21,7 @@ from searchengine.relations import between, relation
 
 _SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
 _SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
-_UNSEEN_PRESENCE = 0.2  # what is named but not seen may still be there, small or hidden
+_UNSEEN_PRESENCE = 0.1  # what is named but not seen may still be there, small or hidden
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,8 +123,8 @@ def _next_to(pairs: _Pairs) -> Floats:
 
 def _in_front_of(pairs: _Pairs) -> Floats:
     near = _near(pairs)
-    lower = _above(pairs.lower_s, 0.03, 0.05)
-    return near * lower * (0.4 + 0.6 * _above(pairs.overlap_x, 0.2, 0.08))
+    lower = _above(pairs.lower_s, 0.03, 0.05) * _above(pairs.overlap_y, 0.15, 0.05)
+    return near * lower * (0.25 + 0.75 * _above(pairs.overlap_x, 0.2, 0.08))
 
 
 def _inside(pairs: _Pairs) -> Floats:
