@@ -141,6 +141,16 @@ def image_at(connection: Connection, path: str) -> ImageRecord | None:
     return _record(row) if row else None
 
 
+def skip_reason_at(connection: Connection, path: str) -> str | None:
+    """Why the file at this absolute path gave no picture at the last scan."""
+    directory, name = os.path.split(path)
+    return connection.scalar(
+        sa.select(images_table.c.skip_reason).where(
+            images_table.c.directory == directory, images_table.c.name == name
+        )
+    )
+
+
 def _record(row: Any) -> ImageRecord:
     image_id, directory, name, *rest = row
     return ImageRecord(image_id, os.path.join(directory, name), *rest)

@@ -178,6 +178,27 @@ class _IgnoreRules:
         return verdict
 
 
+def why_left_out(path: str, base: str, rules: ScanRules) -> str | None:
+    """Why a walk over `base` does not take the file at `path` below it; None where it does.
+
+    Raises OSError, ValueError for an ignore file that can't be read.
+    """
+    ignored = _IgnoreRules(base, rules)
+    here = base
+    parts = Path(path).relative_to(base).parts
+    for depth, part in enumerate(parts, start=1):
+        if os.path.lexists(os.path.join(here, IGNORE_FILE)):
+            ignored = ignored.deeper(here)
+        here = os.path.join(here, part)
+        if part.startswith(".") and not rules.include_hidden:
+            return f"{here} is hidden"
+        if ignored.ignores(here, is_folder=depth < len(parts)):
+            return f"a pattern of --exclude, of the settings or of {IGNORE_FILE} matches {here}"
+    if os.path.splitext(path)[1].lower() not in rules.suffixes:
+        return "its suffix is none of a picture's"
+    return None
+
+
 def compile_patterns(patterns: Sequence[str]) -> GitIgnoreSpec:
     """Gitignore patterns, ready to match. Raises ValueError, which names the one that is none."""
     for pattern in patterns:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from indexer.pipeline import OnProgress, Target
     from indexer.scan import ScanRules
     from searchengine.detector import LazyDetector
+    from searchengine.diagnose import Diagnosis
     from searchengine.look import LookOptions, Looks, OnLook
     from searchengine.rerank import Reranker
     from searchengine.zeroshot import Classified
@@ -455,6 +456,29 @@ class Library:
             max_megapixels=self.settings.max_megapixels,
         )
         return chain(skipped, outcomes)
+
+    def diagnose(self, picture: str | os.PathLike[str], query: str) -> Diagnosis:
+        """Why a picture, of the library or not, does or does not match, and what to try instead.
+
+        Raises UsageError, EncoderError, EncoderMismatch, LibraryError.
+        """
+        from searchengine.diagnose import diagnose
+
+        if not self.exists or self.engine is None:
+            raise UsageError(
+                f"The library {self.settings.library} holds no pictures to compare with. "
+                "Run: searchengine index ~/Pictures"
+            )
+        engine = self.engine
+        return diagnose(
+            engine,
+            self._reranker(engine.record, engine.encoder),
+            parse(query),
+            os.fspath(picture),
+            verdicts=(),
+            cache_dir=self.settings.cache_dir,
+            exclude=self.settings.exclude,
+        )
 
     # -- which encoder
 

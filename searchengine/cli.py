@@ -31,6 +31,7 @@ COMMANDS = {
     "search": ("search", "Find pictures by what they show."),
     "similar": ("search", "Find pictures that look like a picture."),
     "classify": ("classify", "Say which of your labels pictures show."),
+    "diagnose": ("diagnose", "Say why a picture does or does not match a query."),
     "status": ("status", "What the library holds, and what is wrong with it."),
     "forget": ("index", "Take a folder out of the library (its files stay)."),
     "models": ("models", "The encoders to choose from."),

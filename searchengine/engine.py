@@ -284,6 +284,15 @@ class Engine:
             cosines[thing] = dict(zip(ids.tolist(), scores.tolist(), strict=True))
         return cosines
 
+    def embedded(self, query: Query) -> tuple[retrieve.Vector, FlatIndex]:
+        """What the query is searched by, (D,), and where. Raises UsageError, EncoderError."""
+        content = query.conditions
+        if content is not None and not content.is_empty:
+            query = _content_query(query, content)
+        vector = self._embed(query, _Stopwatch())
+        with self.store.reading() as connection:
+            return vector, self._current_index(connection)
+
     def _embed(self, query: Query, watch: _Stopwatch) -> retrieve.Vector:
         with watch.stage("embed"), self.store.reading() as connection:
             # a picture of the library needs no encoder

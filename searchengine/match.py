@@ -66,7 +66,8 @@ class Background:
     def __init__(self, sample: Floats, references: Floats) -> None:
         self.sample = sample  # [N, D]
         self.references = references  # [R, D]
-        grand = _without_itself(sample[:: max(1, len(sample) // _GRAND_SAMPLE)] @ references.T)
+        step = -(-len(sample) // _GRAND_SAMPLE) or 1
+        grand = _without_itself(sample[::step] @ references.T)
         self._mean, self._spread = _moments(grand.reshape(1, -1))
 
     def standard_scores(self, query: Floats, pictures: Floats) -> Floats:
@@ -83,10 +84,6 @@ class Background:
         )  # [K, 3]
         clipped: Floats = np.clip(scores, -_MOST, _MOST)
         return clipped
-
-    def percentile(self, query: Floats, cosine: float) -> float:
-        """The share of the library's pictures that are less near to the query, in percent."""
-        return float(100 * (self.sample @ query < cosine).mean())
 
     def _of_query(self, query: Floats) -> tuple[Floats, Floats]:
         """Of few pictures the mean and spread are drawn towards what the references say."""
@@ -149,14 +146,26 @@ class Matcher:
         self, index: FlatIndex, kind: Kind, query: Floats, content_ids: Sequence[int]
     ) -> list[Level | None]:
         """The level of each content of the index for this query. Raises EncoderError."""
-        background = self.background(index, kind) if content_ids else None
+        pictures = index.vectors_of(np.array(content_ids, np.int64))
+        return [level for level, _ in self._judge(index, kind, query, pictures)]
+
+    def judge(
+        self, index: FlatIndex, kind: Kind, query: Floats, picture: Floats
+    ) -> tuple[Level | None, float | None]:
+        """The level and the probability of one picture that need not be in the index."""
+        return self._judge(index, kind, query, picture[None])[0]
+
+    def _judge(
+        self, index: FlatIndex, kind: Kind, query: Floats, pictures: Floats
+    ) -> list[tuple[Level | None, float | None]]:
+        background = self.background(index, kind) if len(pictures) else None
         if background is None:
-            return [None] * len(content_ids)
+            return [(None, None)] * len(pictures)
         if kind not in self._fits:
             self._fits[kind] = load_fit(kind)
         fit = self._fits[kind]
-        pictures = index.vectors_of(np.array(content_ids, np.int64))
-        return [fit.level(float(p)) for p in probabilities(background, fit, query, pictures)]
+        likely = probabilities(background, fit, query, pictures).tolist()
+        return [(fit.level(probability), probability) for probability in likely]
 
 
 def reaches(level: Level | None, least: Level) -> bool:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from sqlalchemy.engine import Connection
 
 from indexer.detections import (
@@ -30,7 +31,7 @@ from indexer.records import Detection, DetectorRecord, EncoderRecord, ImageRecor
 from indexer.store import Store
 from searchengine import counting
 from searchengine.binding import Attributes, Vector, crop
-from searchengine.colours import basic_colours
+from searchengine.colours import basic_colours, colour_shares
 from searchengine.conditions import Conditions, Thing
 from searchengine.detector import LazyDetector
 from searchengine.evidence import Judge, Judgement, Part, Picture, things_of
@@ -169,6 +170,29 @@ class Reranker:
         self._note(plan, conditions, unseen, answer)
         answer.ranked = self._order(candidates, judged, unseen, plan)
         return answer
+
+    def examine(
+        self, conditions: Conditions, picture: Image.Image, detections: Sequence[Detection]
+    ) -> tuple[Judgement, list[str]]:
+        """Judges one picture that need not be in the library; also what was not checked.
+
+        Raises DetectorError.
+        """
+        plan = self._plan(conditions, self.detector.get().labels)
+        numbered = [
+            replace(each, id=number, colours=colour_shares(picture, each.box_xyxy))
+            for number, each in enumerate(detections, start=1)
+        ]
+        wanted = self._crops_wanted(plan, numbered)
+        crops = [crop(picture, detection.box_xyxy) for detection in wanted]
+        views: dict[int, Vector] = {}
+        if crops:
+            embeddings = self.encoder.get().encode_images(crops)
+            views.update(zip([detection.id for detection in wanted], embeddings, strict=True))
+        answer = Reranked()
+        self._note(plan, conditions, {}, answer)
+        seen = Picture(picture.width, picture.height, numbered, views)
+        return plan.judge.judge(seen), answer.notes
 
     def _look(
         self, content_ids: Sequence[int], answer: Reranked

@@ -21,15 +21,16 @@ from searchengine.query import Term
 Vector = npt.NDArray[np.float32]
 
 
-def load_picture(
-    subject: Path | Image.Image, encoder: Encoder, max_megapixels: float
-) -> Image.Image:
-    """An upright RGB picture from a path or from a Pillow picture. Raises UsageError."""
+def load_picture(subject: Path | Image.Image, target_px: int, max_megapixels: float) -> Image.Image:
+    """An upright RGB picture from a path or from a Pillow picture, not much larger than its use.
+
+    Raises UsageError.
+    """
     # a search by text needs none of the codecs
     from indexer.decode import content_hash, decode, read_file, upright_rgb
 
     if isinstance(subject, Image.Image):
-        return upright_rgb(subject.copy(), target_px=encoder.image_size_px)
+        return upright_rgb(subject.copy(), target_px=target_px)
     path = str(subject)
     if not os.path.exists(path):
         raise UsageError(f"There is no picture {path}. Check the spelling.")
@@ -40,7 +41,7 @@ def load_picture(
         path,
         data,
         sha256=content_hash(data),
-        target_px=encoder.image_size_px,
+        target_px=target_px,
         max_megapixels=max_megapixels,
     )
     if isinstance(decoded, Skipped):
@@ -50,7 +51,7 @@ def load_picture(
 
 def encode_picture(subject: Path | Image.Image, encoder: Encoder, max_megapixels: float) -> Vector:
     """Returns (D,) float32, L2-normalised. Raises UsageError, EncoderError."""
-    picture = load_picture(subject, encoder, max_megapixels)
+    picture = load_picture(subject, encoder.image_size_px, max_megapixels)
     embedding: Vector = encoder.encode_images([picture])[0]
     return embedding
 

@@ -124,13 +124,6 @@ def test_identical_prompts_and_pictures_give_numbers_all_the_same() -> None:
     assert np.isfinite(p).all()
 
 
-def test_the_percentile_is_the_share_of_pictures_that_are_less_near() -> None:
-    sample = np.stack([unit(1, x) for x in range(10)])
-    background = Background(sample, random_units(5, dimension=2))
-    assert background.percentile(unit(1, 0), 1.1) == 100
-    assert background.percentile(unit(1, 0), float(unit(1, 5)[0])) == pytest.approx(40, abs=0.1)
-
-
 def test_the_sample_is_the_same_each_time_and_spread_over_the_library() -> None:
     index = FlatIndex(4)
     index.add(np.arange(0, 10_000, 2), random_units(5000, dimension=4))
