@@ -16,6 +16,7 @@ from PIL import Image
 
 from indexer.errors import DetectorUnavailable, UsageError
 from indexer.records import Detection
+from searchengine import open_library
 from searchengine.conditions import Conditions, Count, Thing
 from searchengine.detector import LazyDetector
 from searchengine.diagnose import Diagnosis, diagnose
@@ -159,20 +160,27 @@ def test_what_is_no_picture_is_refused(colours: FakeLibrary) -> None:
         ask(colours, colours.root / "rubbish.png", "red")
 
 
+def test_without_a_library_there_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    with (
+        open_library(tmp_path / "library") as library,
+        pytest.raises(UsageError, match="Run: searchengine index"),
+    ):
+        library.diagnose(photograph("chelsea.png"), "a cat")
+
+
 def test_diagnose_on_the_command_line(run_command: RunCommand, tmp_path: Path) -> None:
     cat = photograph("chelsea.png")
-    missing = run_command("diagnose", "--image", cat, "--query", "a cat")
-    assert missing.returncode == 2
-    assert "searchengine index" in missing.stderr
     pictures = copy_photographs(tmp_path / "pictures", ("chelsea.png", "coffee.png"))
     run_command("index", pictures)
     done = run_command(
-        "diagnose", "--image", pictures / "chelsea.png", "--query", "two cats", "--json"
+        "diagnose", "--image", pictures / "chelsea.png", "--query", "a cat", "--json"
     )
     found = json.loads(done.stdout)
-    assert (found["rank"], found["match"], found["is_in_library"]) == (1, "strong", True)
+    assert (found["rank"], found["pictures"], found["is_in_library"]) == (1, 2, True)
+    assert found["match"] in ("strong", "fair")
     assert found["encoder"].startswith("starter/") and found["detector"].startswith("starter/")
     assert os.path.basename(found["path"]) == "chelsea.png"
-    told = run_command("diagnose", "--image", cat, "--query", "a cat").stdout
+    told = run_command("diagnose", "--image", cat, "--query", "two cats").stdout
     assert "outside the folders of the library" in told
+    assert "detector   starter/" in told
     assert f"searchengine index {cat.parent}" in told

@@ -13,8 +13,10 @@ from fakes import COLOURS, ColourEncoder
 from photographs import copy_photographs
 
 from indexer.encoder import LazyEncoder
+from indexer.errors import UsageError
 from indexer.records import Filter
 from indexer.vectors import FlatIndex
+from searchengine import open_library
 from searchengine.commands.output import first_of_weak_tail
 from searchengine.engine import Hit
 from searchengine.match import Background, Fit, load_fit, probabilities, reaches, sample_of
@@ -191,12 +193,15 @@ def test_the_line_stands_where_only_weak_hits_follow() -> None:
 def test_levels_on_the_command_line(run_command: RunCommand, tmp_path: Path) -> None:
     run_command("index", copy_photographs(tmp_path / "pictures"))
     table = run_command("search", "a cat").stdout.splitlines()
-    assert "strong" in table[0] and "chelsea.png" in table[0]
+    assert "chelsea.png" in table[0] and "  weak  " not in table[0]
     line = next(number for number, text in enumerate(table) if text.startswith("---"))
     assert all("  weak  " in text for text in table[line + 1 :])
-    only = run_command("search", "a cat", "--min-match", "strong", "--json")
+    only = run_command("search", "a cat", "--min-match", "fair", "--json")
     found = json.loads(only.stdout)["hits"]
-    assert [(os.path.basename(hit["path"]), hit["match"]) for hit in found] == [
-        ("chelsea.png", "strong")
-    ]
-    assert run_command("search", "a cat", "--min-match", "good").returncode == 2
+    assert os.path.basename(found[0]["path"]) == "chelsea.png"
+    assert {hit["match"] for hit in found} <= {"strong", "fair"}
+    assert len(found) < 9
+    with open_library(tmp_path / "library", cache_dir=tmp_path / "cache") as library:
+        assert library.search("a tractor ploughing a field", min_match="strong").hits == []
+        with pytest.raises(UsageError, match="--min-match is 'good'"):
+            library.search("a cat", min_match="good")  # type: ignore[arg-type]
