@@ -29,7 +29,7 @@ STAMPS = {
 COLOURS = {"red": (225, 30, 30), "blue": (35, 70, 225), "green": (30, 160, 50),
            "yellow": (245, 215, 40)}  # fmt: skip
 COUNTED = ("sheep", "zebra", "apple", "penguin", "airplane")
-PAIRS = (("sheep", "horse"), ("zebra", "truck"), ("cow", "car"), ("frog", "guitar"))
+PAIRS = (("sheep", "boat"), ("zebra", "truck"), ("cow", "car"), ("frog", "guitar"))
 TINTED = (("car", "truck"), ("horse", "boat"))
 RELATIONS = ("left_of", "right_of", "above", "below", "on", "under", "next_to", "in_front_of",
              "behind", "inside", "between")  # fmt: skip
@@ -40,7 +40,7 @@ _OPEN = {
     "above": {"on"},
     "below": {"under"},
     "on": {"above", "behind"},
-    "under": {"below", "in_front_of"},
+    "under": {"below", "in_front_of", "behind", "inside"},
     "next_to": {"left_of", "right_of"},
     "in_front_of": {"next_to", "left_of", "right_of", "under", "below"},
     "behind": {"next_to", "left_of", "right_of", "on", "above"},

@@ -347,7 +347,7 @@ class Library:
 
     @property
     def detector(self) -> LazyDetector:
-        """The detector asked for, else the library's own, else `auto`'s choice.
+        """The detector asked for, else the one that knows the library best, else `auto`'s choice.
 
         Raises UnknownDetector, DetectorError.
         """
@@ -362,14 +362,18 @@ class Library:
             )
         return self._detector
 
-    def _remembered_detector(self) -> str | None:
+    def detectors_used(self) -> dict[str, str]:
+        """The detectors that have looked at pictures, name -> id, the most used one first.
+
+        Raises LibraryError without a library.
+        """
         from indexer.detections import detectors
 
-        if not self.exists:
-            return None
         with self.store.reading() as connection:
-            known = detectors(connection)
-        return known[0].name if known else None
+            return {record.name: record.key for record in detectors(connection)}
+
+    def _remembered_detector(self) -> str | None:
+        return next(iter(self.detectors_used()), None) if self.exists else None
 
     def detect(self, *, on_look: OnLook = lambda _done, _total: None) -> Looks:
         """Has the detector look at every picture it has not seen, so that searches need not.

@@ -19,6 +19,7 @@ from indexer import encoders
 from indexer.catalogue import is_cached, load_catalogue, recommended_entry
 from indexer.errors import SearchEngineError
 from indexer.settings import Settings, available_cores, user_file
+from searchengine import detectors
 from searchengine.app import Library, open_library
 
 ENOUGH_BYTES = 1_000_000_000
@@ -49,6 +50,7 @@ def run_checks(settings: Settings, *, offline: bool = False) -> Iterator[Check]:
     if not offline:
         yield _hub()
     yield from _encoders(settings)
+    yield from _detectors(settings)
     yield _guarded("round trip", _round_trip)
 
 
@@ -182,6 +184,24 @@ def _encoders(settings: Settings) -> Iterator[Check]:
             return Check(f"encoder {name}", "fine", f"{encoder.dimension} dimensions")
 
         yield _guarded(f"encoder {name}", load)
+
+
+def _detectors(settings: Settings) -> Iterator[Check]:
+    names = {entry.name for entry in detectors.load_detectors() if detectors.is_cached(entry)}
+    try:
+        with Library(settings) as library:
+            names |= set(library.detectors_used()) if library.exists else set()
+    except SearchEngineError:
+        pass  # the library's own check has said so
+    for name in sorted(names):
+
+        def load(name: str = name) -> Check:
+            lazy = detectors.lazy_detector(name, device=settings.device, announce=lambda _: None)
+            detector = lazy.get()
+            detector.detect([Image.new("RGB", (64, 64), "grey")])
+            return Check(f"detector {detector.id}", "fine", f"{len(detector.labels)} labels")
+
+        yield _guarded(f"detector {name}", load)
 
 
 def _guarded(name: str, check: Callable[[], Check]) -> Check:

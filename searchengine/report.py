@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from indexer import lookup
+from indexer import detections, lookup
 from indexer.index_file import index_path, index_state
 from indexer.schema import SCHEMA_VERSION
 from indexer.store import Store
@@ -31,6 +31,12 @@ class EncoderStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class DetectorStatus:
+    key: str
+    pictures: int  # files it has looked at
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     what: str
     mend: str
@@ -46,6 +52,7 @@ class LibraryStatus:
     kept_orphans: int
     folders: list[FolderStatus]
     encoders: list[EncoderStatus]
+    detectors: list[DetectorStatus]
     database_bytes: int
     problems: list[Problem]  # none are told while an indexing run is changing everything
     is_being_indexed: bool
@@ -70,6 +77,10 @@ def library_status(store: Store) -> LibraryStatus:
             )
             for record in records
         ]
+        detectors = [
+            DetectorStatus(record.key, detections.pictures_looked_at(connection, record))
+            for record in detections.detectors(connection)
+        ]
         folder_states = [
             FolderStatus(
                 folder.path,
@@ -88,6 +99,7 @@ def library_status(store: Store) -> LibraryStatus:
         kept_orphans=counts.kept_orphans,
         folders=folder_states,
         encoders=encoders,
+        detectors=detectors,
         database_bytes=sum(_size(path) for path in _database_files(store.path)),
         problems=[] if store.is_being_written() else _problems(folder_states, encoders),
         is_being_indexed=store.is_being_written(),

@@ -52,6 +52,8 @@ def _print(status: LibraryStatus) -> None:
             f"{encoder.dimension} dimensions, index {encoder.index} "
             f"({_megabytes(encoder.index_bytes)})"
         )
+    for detector in status.detectors:
+        click.echo(f"Detector  {detector.key}  looked at {detector.pictures:,} pictures")
     for folder in status.folders:
         when = folder.last_scan_at or "never finished a scan"
         click.echo(f"Folder    {folder.path}  {folder.pictures:,} pictures, {when}")
