@@ -23,7 +23,7 @@ from indexer.store import Store
 from indexer.vectors import FlatIndex
 from searchengine import retrieve
 from searchengine.conditions import Conditions, Thing
-from searchengine.match import Level, Matcher, capped, reaches
+from searchengine.match import Level, Matcher, checked, reaches
 from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, Term
 
@@ -88,6 +88,14 @@ class _Found:
     @property
     def shown_at(self) -> str:
         return self.record.shown_at
+
+    def level_given(self, level: Level | None) -> Level | None:
+        """The match level, from what the embedding says and what the detector saw."""
+        if self.explanation is None:
+            return level
+        verdicts = {part["verdict"] for part in self.explanation["parts"]}
+        was_seen = bool(verdicts & {"counting", "spatial", "binding"})
+        return checked(level, self.explanation["condition"], was_seen=was_seen)
 
     def ranked(self, rank: int) -> Hit:
         return Hit(
@@ -251,12 +259,12 @@ class Engine:
         index: FlatIndex,
         watch: _Stopwatch,
     ) -> list[_Found]:
-        """The same with their match levels; a hit that was checked is no better than its check."""
+        """The same with their match levels, which for a checked hit heed what was seen."""
         with watch.stage("match"):
             contents = [hit.record.content_id for hit in hits]
             levels = self.matcher.levels(index, query.kind, vector, contents)
         return [
-            replace(hit, match=capped(level, (hit.explanation or {}).get("condition")))
+            replace(hit, match=hit.level_given(level))
             for hit, level in zip(hits, levels, strict=True)
         ]
 

@@ -173,10 +173,18 @@ def reaches(level: Level | None, least: Level) -> bool:
     return level is None or LEVELS.index(level) <= LEVELS.index(least)
 
 
-def capped(level: Level | None, condition: float | None) -> Level | None:
-    """The level of a hit whose conditions (a number, a place, ...) hold with this probability."""
-    if level is None or condition is None or condition >= CONDITION_HOLDS:
+def checked(
+    level: Level | None, condition: float | None, *, was_seen: bool = False
+) -> Level | None:
+    """The level of a hit whose conditions (a number, a place, ...) hold with this probability.
+
+    `was_seen`: the things asked for were seen, and not only what must be absent was not; then a
+    hit whose conditions hold is fair at least, whatever its embedding says.
+    """
+    if level is None or condition is None:
         return level
+    if condition >= CONDITION_HOLDS:
+        return "fair" if was_seen and level == "weak" else level
     most: Level = "fair" if condition >= CONDITION_MAY_HOLD else "weak"
     return most if LEVELS.index(most) > LEVELS.index(level) else level
 

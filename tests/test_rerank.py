@@ -323,3 +323,13 @@ def test_no_rerank_gives_what_embeddings_give(library: FakeLibrary) -> None:
     assert names(result)[0] == "red"
     assert result.hits[0].explanation is None
     assert result.route == "embeddings"
+
+
+def test_a_hit_whose_number_was_seen_is_no_weak_match_and_one_without_is(
+    library: FakeLibrary,
+) -> None:
+    fill(library, list(DOGS))
+    result = ask(make_engine(library, ColourDetector(DOGS)), dogs(3))
+    match = {Path(hit.path).stem: hit.match for hit in result.hits}
+    assert match["blue"] in ("fair", "strong")
+    assert match["yellow"] == match["red"] == "weak"
