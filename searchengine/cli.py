@@ -29,6 +29,7 @@ COMMANDS = {
     "index": ("index", "Bring the library up to date with folders of pictures."),
     "watch": ("watch", "Keep the library up to date, until Ctrl-C."),
     "search": ("search", "Find pictures by what they show."),
+    "check": ("check", "What a query asks for that embeddings can't do."),
     "similar": ("search", "Find pictures that look like a picture."),
     "classify": ("classify", "Say which of your labels pictures show."),
     "diagnose": ("diagnose", "Say why a picture does or does not match a query."),

@@ -53,6 +53,8 @@ class Plurals:
         return self._irregular.get(noun) or self.singular(noun)
 
     def _by_rule(self, noun: str) -> str:
+        if noun.endswith("children"):
+            return f"{noun[:-8]}child"
         if noun.endswith("men") and f"{noun[:-3]}man" in self._known:
             return f"{noun[:-3]}man"
         if not noun.endswith("s") or noun.endswith(("ss", "'s")) or len(noun) < 3:

@@ -58,6 +58,11 @@ class Vocabulary:
         """Whether a detector with COCO's labels knows the noun."""
         return self.plurals.singular(noun) in self._labels
 
+    def is_breed(self, noun: str) -> bool:
+        """Whether the noun is one of many breeds or species of a thing: "beagle", "rook"."""
+        singular = self.plurals.singular(noun.lower())
+        return singular != self.canonical(noun) and self.canonical(noun) in ("dog", "cat", "bird")
+
     def _matching(self, name: str, by_name: dict[str, str]) -> set[str]:
         """The labels that a singular stands for, compared by what COCO calls them."""
         if name in by_name:

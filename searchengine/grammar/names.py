@@ -149,39 +149,32 @@ class NameReader:
         """The tokens that ask which one of a kind it is, or None."""
         lowers = [token.lower for token in tokens]
         asks = any(self._asking.longest(lowers, at) for at in range(len(tokens)))
+        is_whole = len(tokens) < 7 and lowers.count("or") == 1  # nothing else is asked
         for at in range(len(tokens)):
             if found := self._questions.longest(lowers, at):
                 return at, at + found[0]
-            if lowers[at] in self._versus and 0 < at < len(tokens) - 1:
-                if (lowers[at] != "or" or asks) and self._is_same_kind(tokens, at):
-                    return at, at + 1
+            compares = lowers[at] in self._versus and (lowers[at] != "or" or asks or is_whole)
+            if compares and 0 < at < len(tokens) - 1 and self._is_same_kind(tokens, at, asks=asks):
+                return at, at + 1
         return None
 
-    def _is_same_kind(self, tokens: Sequence[Token], at: int) -> bool:
+    def _is_same_kind(self, tokens: Sequence[Token], at: int, *, asks: bool) -> bool:
         """Whether both sides of "vs" are of one kind, so that only an expert tells them apart."""
         words = self._words
         left = self._noun_before(tokens, at)
         right = self._noun_after(tokens, at + 1)
-        if not left or not right or left == right:
+        if not left or not right or tokens[at - 1] == tokens[-1]:
             return False
         kinds = [words.nouns.canonical(noun) for noun in (left, right)]
         if words.is_person(left) or words.is_person(right):
             return False
-        if kinds[0] == kinds[1]:
-            return True
         known = [words.is_noun(noun) for noun in (left, right)]
+        living = [words.is_animate(noun) or words.in_class(noun, "plant") for noun in (left, right)]
+        if kinds[0] == kinds[1] or (asks and all(living)):
+            return True
         if not any(known):
-            return tokens[at].lower != "vs" or not tokens[at - 1].is_capital
-        if all(known):
-            return any(
-                words.in_class(left, section) and words.in_class(right, section)
-                for section in ("plant",)
-            ) or any(kind in kinds for kind in ("bird", "dog") if kinds.count(kind) == 2)
-        return any(
-            words.in_class(noun, "animal", "plant")
-            or words.nouns.canonical(noun) in ("bird", "dog", "cat")
-            for noun in (left, right)
-        )
+            return asks
+        return any(living) and not all(known)
 
     def _noun_before(self, tokens: Sequence[Token], at: int) -> str:
         for size in (3, 2, 1):
@@ -210,8 +203,7 @@ class NameReader:
             found = table.longest(lowers, at)
             if found and (
                 found[0] > 1
-                or (token.is_capital
-                and not sentence.is_initial(at))
+                or (token.is_capital and not sentence.is_initial(at))
                 or (found[0] == 1 and not self._words.is_noun(token.lower))
             ):
                 if found[1] == "band" and found[0] == 1 and not token.is_capital:
@@ -229,9 +221,9 @@ class NameReader:
     def _known_noun(self, sentence: _Sentence, at: int) -> int:
         """A compound that a list knows: Jack Russell terrier, Christmas tree."""
         for size in (4, 3, 2):
-            if at + size <= len(sentence.lowers):
-                if self._words.is_noun(" ".join(sentence.lowers[at : at + size])):
-                    return size
+            phrase = sentence.lowers[at : at + size]
+            if len(phrase) == size and self._words.is_noun(" ".join(phrase)):
+                return size
         return 0
 
     def _model(self, sentence: _Sentence, at: int) -> Name | None:
@@ -250,23 +242,20 @@ class NameReader:
         maker = self._maker_table.longest(lowers, at)
         if maker:
             end = at + maker[0]
-            is_word = self._words.is_known(token.lower) and maker[0] == 1
+            is_word = maker[0] == 1 and self._is_word(token.lower)
             if (
                 not is_word
                 or token.is_capital
                 or (end < len(tokens) and self._has_digit(tokens[end]))
             ):
                 last = self._model_end(sentence, end)
-                if last > end and not (
-                    is_word and sentence.is_initial(at) and not self._has_digit(tokens[end])
-                ):
+                coded = any(self._has_digit(token) for token in tokens[end:last])
+                if last > end and (coded or not (is_word and sentence.is_initial(at))):
                     return Name(at, last, "model")
-        if _MARK.fullmatch(token.lower) and at:
-            if token.lower not in ("mk", "mk.", "mark") or (
-                at + 1 < len(tokens)
-                and (tokens[at + 1].kind == "number" or _ROMAN.fullmatch(tokens[at + 1].text))
-            ):
-                return Name(at, min(at + 2, len(tokens)), "model")
+            if self._is_set_number(tokens, end):
+                return Name(at, end + 2, "model")
+        if at and _MARK.fullmatch(token.lower) and self._is_numbered_mark(tokens, at):
+            return Name(at, min(at + 2, len(tokens)), "model")
         if (
             token.lower == "class"
             and token.is_capital
@@ -277,6 +266,28 @@ class NameReader:
         if self._is_model_number(token, sentence, at):
             return Name(at, at + 1, "model")
         return None
+
+    def _is_numbered_mark(self, tokens: Sequence[Token], at: int) -> bool:
+        """Mk2, Mk IX, Mark 4; but not "mark" alone"""
+        if any(char.isdigit() for char in tokens[at].lower):
+            return True
+        following = tokens[at + 1] if at + 1 < len(tokens) else None
+        return following is not None and (
+            following.kind == "number" or bool(_ROMAN.fullmatch(following.text))
+        )
+
+    def _is_set_number(self, tokens: Sequence[Token], at: int) -> bool:
+        """Lego SET 75192"""
+        return (
+            at + 1 < len(tokens)
+            and tokens[at].kind == "word"
+            and bool(re.fullmatch(r"\d{3,6}", tokens[at + 1].text))
+            and not self._is_year(tokens[at + 1])
+        )
+
+    def _is_word(self, lower: str) -> bool:
+        words = self._words
+        return words.is_noun(lower) or lower in words.adjectives or words.is_verb(lower)
 
     def _is_year(self, token: Token) -> bool:
         return token.kind == "number" and bool(re.fullmatch(r"1[89]\d\d|20[0-4]\d", token.text))
@@ -315,10 +326,8 @@ class NameReader:
         if matches_any(self._not_models, text.lower()):
             return False
         letters = "".join(c for c in text if c.isalpha())
-        if (
-            re.fullmatch(r"\d+-[a-z-]+", text.lower())
-            or (re.fullmatch(r"[a-z-]+-\d+", text.lower())
-            and letters.islower())
+        if re.fullmatch(r"\d+-[a-z-]+", text.lower()) or (
+            re.fullmatch(r"[a-z-]+-\d+", text.lower()) and letters.islower()
         ):
             return False
         return letters.isupper() or (len(letters) <= 3 and not letters.islower())
@@ -575,13 +584,9 @@ class _Sentence:
         capitals = sum(token.is_capital for token in written)
         small = [t for t in written if not t.is_capital and len(t.text) > 3]
         self.is_title = len(written) > 3 and capitals >= 0.75 * len(written) and not small
-        shouted = sum(token.text.isupper() and len(token.text) > 1 for token in written)
-        self.is_title = self.is_title or (
-            len(written) > 1
-            and shouted > len(written) / 2
-            and capitals == len(written)
-            and len(written) > 2
-        )
+        letters = [token.text for token in written if token.text.isalpha()]
+        is_shouted = len(letters) > 1 and all(text.isupper() for text in letters)
+        self.is_title = self.is_title or is_shouted
 
     def is_initial(self, at: int) -> bool:
         """Whether a capital at `at` says nothing, since a sentence begins there."""

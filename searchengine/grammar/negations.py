@@ -78,14 +78,22 @@ class NegationReader:
         things, end = self._things(items, position)
         if not things:
             return None
-        is_sign = end < len(items) and False
-        if is_sign or self._is_invisible(things[0], items, at):
+        if self._is_sign(items, at) or self._is_invisible(things[0], items, at):
             return None
         if words.in_class(things[0].noun, "abstract") and len(things) == 1:
             unit = items[at]
             if isinstance(unit, Unit) and unit.lower == "no":
                 return None
         return self._made(things, items, at, end)
+
+    def _is_sign(self, items: Sequence[Item], at: int) -> bool:
+        """a NO SWIMMING sign"""
+        for item in items[at : at + 5]:
+            if isinstance(item, Unit) and item.kind == "mark":
+                break
+            if isinstance(item, Phrase) and item.noun in ("sign", "notice", "poster"):
+                return item is not items[at + 1] if at + 1 < len(items) else True
+        return False
 
     def _is_invisible(self, thing: Thing, items: Sequence[Item], at: int) -> bool:
         return self._words.in_class(thing.noun, "invisible") and not thing.attribute
@@ -117,7 +125,7 @@ class NegationReader:
             if first is not None and item.quantity is not None:
                 break
             first = first or item
-            things.append(item.thing if item.noun else Thing("", item.attribute))
+            things.append(item.thing if item.noun else Thing(item.attribute))
             if position + 2 < len(items) and isinstance(items[position + 1], Unit):
                 link = items[position + 1]
                 assert isinstance(link, Unit)
@@ -201,17 +209,20 @@ class NegationReader:
         words = self._words
         position = at + 1
         saw_verb = False
-        if unit.lower == "none" and position + 1 < len(items):
-            if isinstance(items[position], Unit) and items[position].lower == "of":  # type: ignore[union-attr]
-                position += 2  # of the kids, of them
+        if unit.lower == "none" and _lower(items, position) == "of":
+            position += 2  # of the kids, of them
         while position < len(items):
             item = items[position]
             if isinstance(item, Phrase):
                 break
-            if item.lower in self._having or (
-                item.kind in ("word", "noun")
-                and words.is_verb(item.lower)
-                and not words.is_noun(item.lower)
+            if (
+                item.lower in self._having
+                or (
+                    item.kind in ("word", "noun")
+                    and words.is_verb(item.lower)
+                    and not words.is_noun(item.lower)
+                )
+                or (item.kind == "rel" and position == at + 1 and item.lower in ("on", "in"))
             ):
                 saw_verb = True
             elif not (
@@ -259,10 +270,8 @@ class NegationReader:
             thing = Thing(following.noun or subject.noun, following.attribute)
             return self._made([thing], items, at, position + 1)
         things, end = self._things(items, position)
-        if (
-            not things
-            or (words.in_class(things[0].noun, "abstract", "invisible", "scenery")
-            and not saw_verb)
+        if not things or (
+            words.in_class(things[0].noun, "abstract", "invisible", "scenery") and not saw_verb
         ):
             return None
         if words.in_class(things[0].noun, "abstract"):
@@ -294,7 +303,6 @@ class NegationReader:
         until_mark: bool = False,
     ) -> Absence:
         """The absence, stretched over the words that go with it on both sides."""
-        words = self._words
         start, end = items[first].start, items[last - 1].end
         if bare:
             return Absence(tuple(things), start, end, first, last)
@@ -314,20 +322,16 @@ class NegationReader:
             start = item.start
         while last < len(items):
             item = items[last]
+            if isinstance(item, Unit) and item.kind in ("neg", "negative", "nobody", "less"):
+                break
             if isinstance(item, Phrase):
-                if (
-                    last
-                    and isinstance(items[last - 1], Unit)
-                    and items[last - 1].kind in ("rel", "prep", "word")
-                ):  # type: ignore[union-attr]
+                if _kind(items, last - 1) in ("rel", "prep", "word"):
                     last += 1
                     end = item.end
                     continue
                 break
-            if (
-                item.kind == "mark"
-                or (item.kind == "conj"
-                and item.lower in ("and", "but", "or", "&", "with", "while"))
+            if item.kind == "mark" or (
+                item.kind == "conj" and item.lower in ("and", "but", "or", "&", "with", "while")
             ):
                 break
             if item.kind in ("rel", "prep") and item.lower in (
@@ -364,3 +368,13 @@ class NegationReader:
             or phrase.is_name
             or not words.is_noun(phrase.noun.lower())
         )
+
+
+def _lower(items: Sequence[Item], at: int) -> str:
+    item = items[at] if 0 <= at < len(items) else None
+    return item.lower if isinstance(item, Unit) else ""
+
+
+def _kind(items: Sequence[Item], at: int) -> str:
+    item = items[at] if 0 <= at < len(items) else None
+    return item.kind if isinstance(item, Unit) else ""

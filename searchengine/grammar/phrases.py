@@ -88,7 +88,6 @@ class PhraseReader:
     ) -> int:
         """Adds the unit at `at` to the phrase; returns how many units were taken, 0 for none."""
         unit = units[at]
-        words = self._words
         begun = bool(gathered.nouns or gathered.attributes or gathered.adjectives)
         if unit.kind == "det":
             if begun or (gathered.determiner and unit.lower in ("that", "which")):
@@ -134,7 +133,9 @@ class PhraseReader:
         while at + size < len(units) and units[at + size].kind in ("prep", "det", "adv"):
             if units[at + size].kind == "prep" and units[at + size].lower != "of":
                 break
-            gathered.is_part = gathered.is_part or units[at + size].lower == "of"
+            is_number = unit.lower in self._words.numbers or unit.lower.isdecimal()
+            gathered.is_part = gathered.is_part or (is_number and units[at + size].lower == "of")
+            gathered.has_determiner = units[at + size].kind == "det"
             size += 1
         return size
 
@@ -142,11 +143,7 @@ class PhraseReader:
         words, lower = self._words, unit.lower
         follows = self._noun_follows(units, at + 1)
         if gathered.nouns:
-            if (
-                lower.endswith("ing")
-                and words.verb_base(lower)
-                and words.in_class(lower, "abstract")
-            ):
+            if lower.endswith("ing") and words.verb_base(lower) and not self._is_thing(lower):
                 return 0
             if lower in words.adverbs and not words.is_noun(lower):
                 return 0
@@ -154,7 +151,7 @@ class PhraseReader:
                 return 0
             if self._is_verb_here(gathered, lower):
                 return 0
-            if lower in words.colours and not follows:
+            if lower in words.attributes and (lower in words.colours or not words.is_noun(lower)):
                 return 0
             return self._take_noun(gathered, unit, units, at)
         if lower in self._single and follows and not gathered.quantity and not unit.is_possessive:
@@ -167,19 +164,14 @@ class PhraseReader:
             and at + 1 < len(units)
             and units[at + 1].lower in words.colours
         )
-        if is_attribute and not unit.is_possessive:
-            if follows or not words.is_noun(lower) or lower in words.colours:
-                if (
-                    not follows
-                    and words.is_noun(lower)
-                    and (gathered.determiner or gathered.quantity or gathered.attributes)
-                ):
-                    return self._take_noun(gathered, unit, units, at)
-                gathered.attributes.append(lower)
-                return 1
-        if words.is_noun(lower) and not (
-            follows and words.is_participle(lower) and not words.is_noun(lower)
-        ):
+        may_be_noun = not follows and words.is_noun(lower) and lower not in words.colours
+        if is_attribute and not unit.is_possessive and not may_be_noun:
+            begun = gathered.determiner or gathered.quantity or gathered.attributes
+            if begun and not follows and words.is_noun(lower):
+                return self._take_noun(gathered, unit, units, at)  # an orange
+            gathered.attributes.append(lower)
+            return 1
+        if words.is_noun(lower):
             if lower in words.adjectives and follows:
                 gathered.adjectives.append(lower)
                 return 1
@@ -213,6 +205,8 @@ class PhraseReader:
         )
         if not begun or not self._noun_follows(units, at + 1):
             return False
+        if gathered.attributes and not gathered.determiner and not gathered.quantity:
+            return False  # a woman in white HOLDING red roses
         wants_plural = gathered.quantity is not None and not gathered.quantity.is_one
         return not wants_plural or self._plural_follows(units, at + 1)
 
@@ -253,7 +247,16 @@ class PhraseReader:
         if not lower.endswith("s") or lower.endswith("ss"):
             return False
         wants_plural = gathered.quantity is not None and not gathered.quantity.is_one
-        return bool(words.verb_base(lower)) and not wants_plural and bool(gathered.determiner)
+        if wants_plural or not gathered.determiner or not words.verb_base(lower):
+            return False
+        noun = gathered.nouns[-1].lower
+        return words.is_animate(noun) or not self._is_thing(lower)
+
+    def _is_thing(self, lower: str) -> bool:
+        noun = self._words.plurals.singular(lower)
+        return self._words.in_class(
+            noun, "object", "place", "scenery", "clothing", "container", "food", "group"
+        )
 
     def _noun_follows(self, units: Sequence[Unit], at: int) -> bool:
         """Whether what stands at `at` may go on a noun phrase towards its noun."""
@@ -279,9 +282,7 @@ class PhraseReader:
             return self._noun_follows(units, at + 1) and not words.is_noun(unit.lower)
         if words.is_verb(unit.lower):
             return words.is_participle(unit.lower) and self._noun_follows_strictly(units, at + 1)
-        if unit.lower.endswith(("ing", "ed")) and len(unit.lower) > 5:
-            return False
-        return True
+        return not (unit.lower.endswith(("ing", "ed")) and len(unit.lower) > 5)
 
     def _noun_follows_strictly(self, units: Sequence[Unit], at: int) -> bool:
         return False
@@ -353,8 +354,7 @@ class PhraseReader:
             and lower in ("glasses", "shades", "scales")
         ):
             return plurals.one_of(lower)
-        singular = plurals.singular(lower)
-        return singular
+        return plurals.singular(lower)
 
     def _is_child(self, attributes: Sequence[str], head: str) -> bool:
         noun = self._words.plurals.singular(head)
@@ -377,17 +377,19 @@ class PhraseReader:
             return True  # a family of four
         if quantity.terms[0][0] == "?":
             return not words.in_class(noun, "abstract")
-        if (
-            noun in words.units
-            or (words.in_class(noun, "abstract")
-            and noun not in words.nouns.label_words)
+        if noun in words.units or (
+            words.in_class(noun, "abstract") and noun not in words.nouns.label_words
         ):
+            return False
+        if head.kind == "name" or (gathered.is_part and not gathered.has_determiner):
             return False
         if quantity.is_pair and words.plurals.is_only_plural(head.lower):
             return False
         last = head.lower.rpartition(" ")[2]
         is_plural = words.plurals.is_plural(last)
-        if quantity.is_one:
+        if isinstance(previous, Unit) and previous.lower == "for" and words.is_person(noun):
+            return False  # a bench for two people
+        if quantity.terms[0][1] == 1:
             return self._is_one_counted(gathered, quantity, is_plural)
         if (
             len(gathered.nouns) > 1
@@ -420,10 +422,8 @@ class PhraseReader:
             group = before[-2]
             if isinstance(group, Phrase) and group.noun in self._people_groups:
                 return "person"
-        if end < len(units) and units[end].lower in ("us", "them", "you") and end:
-            if units[end - 1].lower == "of" or units[end - 1].lower.endswith(" of"):
-                return "person"
-        return ""
+        is_part = 0 < end < len(units) and units[end - 1].lower.split()[-1] == "of"
+        return "person" if is_part and units[end].lower in ("us", "them", "you") else ""
 
 
 class _Gathered:
@@ -436,7 +436,8 @@ class _Gathered:
         self.adjectives: list[str] = []
         self.nouns: list[Unit] = []
         self.is_owned = False
-        self.is_part = False  # "two of the"
+        self.is_part = False  # "two of ..."
+        self.has_determiner = False  # "two of the"
         self.is_closed = False  # no further noun belongs to it
 
 

@@ -83,9 +83,9 @@ class Quantities:
                 return size + 1 + second[0], Quantity(((">=", value), ("<=", second[1])))
         if end < len(tokens) and lowers[end] == "+":
             return size + 1, Quantity(((">=", value),))
-        if end < len(tokens) and (after := self._after.longest(lowers, end)):
-            if lowers[end : end + 1] != ["plus"] or end + 1 < len(tokens):
-                return size + after[0], Quantity(((after[1], value),))
+        after = self._after.longest(lowers, end) if end < len(tokens) else None
+        if after:
+            return size + after[0], Quantity(((after[1], value),))
         return size, Quantity((("==", value),), is_plain_one=lowers[at] == "one" and size == 1)
 
     def _between(

@@ -72,7 +72,7 @@ class Grammar:
         absences = self._negations.read(items, text)
         kept = _without(items, absences)
         relations = self._relations.read(kept)
-        counts, count_spans, bare = self._counts(kept)
+        counts, count_spans, bare = self._counts(kept, text)
         bound = bound_things(kept, self._words, self._contrasts)
         fine = [(tokens[n.first].start, tokens[n.last - 1].end) for n in names if n.what != "place"]
         if question:
@@ -106,7 +106,9 @@ class Grammar:
             bare_numbers=bare,
         )
 
-    def _counts(self, items: Sequence[Item]) -> tuple[list[Count], list[Span], tuple[str, ...]]:
+    def _counts(
+        self, items: Sequence[Item], text: str
+    ) -> tuple[list[Count], list[Span], tuple[str, ...]]:
         """The counts, where they stand, and the numbers that count nothing."""
         counted: list[tuple[Phrase, bool]] = []  # with "is a plain one"
         bare = []
@@ -114,6 +116,8 @@ class Grammar:
             if isinstance(item, Phrase):
                 if item.quantity is not None and item.noun:
                     counted.append((item, item.quantity.is_plain_one))
+                elif not item.noun and not item.attribute:
+                    bare.append(text[item.start : item.end])
             elif item.kind == "alone":
                 phrase = self._lonely(items, at)
                 if phrase is not None:
@@ -130,6 +134,8 @@ class Grammar:
                 if count not in counts:
                     counts.append(count)
             spans.append((phrase.start, phrase.end))
+        if any(isinstance(item, Phrase) and item.noun for item in items):
+            bare = []  # an age, a time, a year
         return counts, spans, tuple(bare)
 
     def _lonely(self, items: Sequence[Item], at: int) -> Phrase | None:

@@ -202,22 +202,7 @@ class RelationReader:
         return None
 
     def _is_animate(self, phrase: Phrase) -> bool:
-        return phrase.is_name or self._words.is_person(phrase.noun) or self._is_animal(phrase.noun)
-
-    def _is_animal(self, noun: str) -> bool:
-        kinds = (
-            "bird",
-            "cat",
-            "dog",
-            "horse",
-            "sheep",
-            "cow",
-            "elephant",
-            "bear",
-            "zebra",
-            "giraffe",
-        )
-        return self._words.nouns.canonical(noun) in kinds or self._words.in_class(noun, "animal")
+        return phrase.is_name or self._words.is_animate(phrase.noun)
 
     def _is_picture(self, phrase: Phrase) -> bool:
         return phrase.noun.lower() in self._pictures
@@ -304,7 +289,7 @@ class RelationReader:
             isinstance(items[at - 1], Unit) and cast(Unit, items[at - 1]).kind == "mark"
         ):
             return []
-        between = []
+        between: list[Unit] = []
         for position in range(target + 1, len(items)):
             item = items[position]
             if isinstance(item, Phrase):
@@ -314,6 +299,9 @@ class RelationReader:
                     for link in between
                 )
                 obj = cast(Phrase, items[target])
+                if item.is_group and position + 2 < len(items):
+                    after = items[position + 2]
+                    item = after if isinstance(after, Phrase) and after.noun else item
                 if between and is_linked and self._holds(items, at, name, item, obj):
                     return [Found(Relation(item.thing, name, obj.thing), unit.start, unit.end)]
                 return []
@@ -366,7 +354,9 @@ class RelationReader:
         """Whether both are things whose places can be compared, and not a thing and a scene."""
         words = self._words
         unit = cast(Unit, items[at])
-        if not subject.noun or not obj.noun or self._is_picture(subject) or self._is_picture(obj):
+        if not subject.noun or not obj.noun or self._is_picture(obj):
+            return False
+        if self._is_picture(subject) and not self._hangs(subject, name):
             return False
         if self._is_thing(obj.noun) is False or self._is_thing(subject.noun) is False:
             return False
@@ -382,10 +372,18 @@ class RelationReader:
         if name == "on":
             return not is_place and self._is_support(obj)
         if name == "inside":
-            return self._is_container(subject, obj)
+            return self._is_container(unit, subject, obj)
         if unit.lower in ("near", "by", "near to", "close to", "nearby"):
             return (not is_place and not obj.is_name) or subject.is_name
         return True
+
+    def _hangs(self, subject: Phrase, name: RelationName) -> bool:
+        """A picture above a sofa is a thing itself."""
+        return (
+            not subject.is_plural
+            and name in ("above", "below", "on", "under", "next_to", "left_of", "right_of")
+            and self._words.in_class(subject.noun, "object")
+        )
 
     def _verb_before(self, items: Sequence[Item], at: int) -> str:
         """The base of the last verb before a relation, or ""."""
@@ -414,13 +412,15 @@ class RelationReader:
             return not obj.is_name
         return known and not self._words.in_class(obj.noun, "food")
 
-    def _is_container(self, subject: Phrase, obj: Phrase) -> bool:
+    def _is_container(self, unit: Unit, subject: Phrase, obj: Phrase) -> bool:
         words = self._words
         noun = obj.noun.lower()
         if words.is_person(noun):
             return False
         if words.in_class(noun, "clothing"):
-            small = self._is_animal(subject.noun) or words.in_class(subject.noun, "object", "food")
+            small = (
+                self._words.is_animate(subject.noun) and not self._words.is_person(subject.noun)
+            ) or words.in_class(subject.noun, "object", "food")
             return small and words.nouns.singular_tail(noun) in (
                 "hat",
                 "boot",
@@ -434,6 +434,8 @@ class RelationReader:
                 "bowler hat",
                 "top hat",
             )
+        if unit.lower.startswith(("inside", "within")) and self._is_thing(noun):
+            return not words.in_class(noun, "place")
         if words.in_class(noun, "container") or noun in ("tree", "bush", "drawer", "vehicle"):
             return True
         return (

@@ -9,8 +9,6 @@ from searchengine.grammar.phrase_table import PhraseTable
 from searchengine.grammar.tokens import Token
 from searchengine.grammar.words import Words
 
-_LINKS = ("that", "which", "is", "it", "with", "has", "having", "and")
-_SMALL = ("and", "of", "the", "to", "in", "for", "a", "on", "&", "at", "no")
 _FLIGHT = re.compile(r"[A-Z]{2}\d{2,4}")
 
 
@@ -25,6 +23,15 @@ class TextReader:
         self._phrases = PhraseTable((phrase, True) for phrase in table["phrases"])
         self._directed = PhraseTable((carrier, True) for carrier in table["directed"])
         self._idioms = PhraseTable((idiom, True) for idiom in table["idioms"])
+        self._number_words = frozenset(table["number_words"])
+        self._capitals = words.names["known capitals"]
+        self._links = frozenset(table["links"])
+        self._small = frozenset(table["small"])
+        self._before_content = frozenset(table["before_content"])
+        self._after_content = frozenset(table["after_content"])
+        self._unsure = frozenset(table["unsure"])
+        self._showing = frozenset(table["showing"])
+        self._lettered = frozenset(table["lettered"])
         self._numbered = frozenset(table["numbered_carriers"])
 
     def read(self, tokens: Sequence[Token], *, is_model: bool) -> list[tuple[int, int]]:
@@ -47,7 +54,7 @@ class TextReader:
 
     def _begin(self, tokens: Sequence[Token], at: int, spans: Sequence[tuple[int, int]]) -> int:
         """with CONGRATULATIONS written across it: the text stands before its verb"""
-        if tokens[at].lower in ("written", "printed", "scrawled", "spelled", "spelt", "painted"):
+        if tokens[at].lower in self._lettered:
             earliest = spans[-1][1] if spans else 1
             while at > max(earliest, 1) and tokens[at - 1].is_capital:
                 at -= 1
@@ -66,9 +73,11 @@ class TextReader:
             return at
         if directed:
             end = at + directed[0]
-            if end + 1 < len(tokens) and lowers[end] in ("to", "for", "from"):
-                if self._is_name_or_number(tokens, end + 1):
-                    return self._content_end(tokens, lowers, end + 1, is_open=False)
+            if end + 2 < len(tokens) and lowers[end].endswith("ing"):
+                end += 1  # a sign pointing to London
+            is_directed = lowers[end : end + 1] in (["to"], ["for"], ["from"])
+            if is_directed and self._is_name_or_number(tokens, end + 1):
+                return self._content_end(tokens, lowers, end + 1, is_open=False)
             if phrase:
                 return self._content_end(tokens, lowers, at + phrase[0], is_open=False)
         carrier = self._carrier(tokens, lowers, at)
@@ -91,7 +100,7 @@ class TextReader:
     ) -> int:
         """a sign THAT SAYS ..., a bus NUMBER 42, a receipt SHOWING £5"""
         position = after
-        while position < len(tokens) and position < after + 2 and lowers[position] in _LINKS:
+        while position < len(tokens) and position < after + 2 and lowers[position] in self._links:
             position += 1
         if position >= len(tokens):
             return at
@@ -100,31 +109,27 @@ class TextReader:
             end = position + verb[0]
             if end >= len(tokens):
                 return at
-            sure = verb_is_sure(lowers[position:end]) or self._is_name_or_number(tokens, end)
+            sure = lowers[position] not in self._unsure or self._is_name_or_number(tokens, end)
             return self._content_end(tokens, lowers, end, is_open=True) if sure else at
-        if lowers[position] in (
-            "showing",
-            "shows",
-            "for",
-            "of",
-            "displaying",
-            "with",
-        ) and self._holds_number(tokens, position + 1):
-            if lowers[at] in self._numbered:
+        if " ".join(lowers[at:after]) in self._numbered:
+            if lowers[position] in self._showing and self._holds_number(tokens, position + 1):
                 return self._content_end(tokens, lowers, position + 1, is_open=False)
-        if lowers[position] in ("number", "no", "no.", "#") and position + 1 < len(tokens):
-            if tokens[position + 1].kind == "number":
-                return position + 2
-        if position > after and tokens[position].text.isupper() and len(tokens[position].text) > 2:
-            if tokens[position].lower not in self._words.names["known capitals"]:
-                return self._content_end(tokens, lowers, position, is_open=False)
+            if re.fullmatch(r"\d{2,}|#\d+", tokens[after].text):
+                return after + 1
+        following = tokens[position + 1] if position + 1 < len(tokens) else None
+        if lowers[position] in self._number_words and following and following.kind == "number":
+            return self._content_end(tokens, lowers, position + 1, is_open=False)
+        capitals = tokens[position].text
+        is_text = (
+            len(capitals) > 2 and capitals.isupper() and lowers[position] not in self._capitals
+        )
+        if position > after and is_text:
+            return self._content_end(tokens, lowers, position, is_open=False)
         return at
 
     def _holds_number(self, tokens: Sequence[Token], at: int) -> bool:
         return any(
-            token.text[:1] in "£$€"
-            or (token.kind == "number" and bool(re.search(r"[.:,]|\d", token.text)))
-            for token in tokens[at : at + 4]
+            token.text[:1] in "£$€" or (token.text[:1].isdigit()) for token in tokens[at : at + 4]
         )
 
     def _is_name_or_number(self, tokens: Sequence[Token], at: int) -> bool:
@@ -147,17 +152,7 @@ class TextReader:
     ) -> int:
         """Where the text ends: capitals and numbers, or with `is_open` the rest of the clause."""
         end = at
-        while end < len(tokens) and lowers[end] in (
-            "of",
-            "is",
-            "are",
-            "the",
-            "a",
-            ":",
-            "as",
-            "'",
-            '"',
-        ):
+        while end < len(tokens) and lowers[end] in self._before_content:
             end += 1
         if end >= len(tokens):
             return len(tokens) if end > at else at
@@ -176,26 +171,12 @@ class TextReader:
                 )
                 if (
                     not is_text
-                    and not (token.lower in _SMALL and follows)
+                    and not (token.lower in self._small and follows)
                     and token.text not in ("!", "&", "'")
                 ):
                     break
                 end += 1
-            while end < len(tokens) and lowers[end] in (
-                "miles",
-                "mile",
-                "km",
-                "on",
-                "written",
-                "across",
-                "it",
-                "jersey",
-                "shirt",
-                "them",
-                "as",
-                "its",
-                "destination",
-            ):
+            while end < len(tokens) and lowers[end] in self._after_content:
                 end += 1
             return end
         if is_open:
@@ -203,22 +184,3 @@ class TextReader:
                 end += 1
             return end
         return at
-
-
-def verb_is_sure(verb: Sequence[str]) -> bool:
-    """Whether the verb announces text even before a small letter: says, but not "called"."""
-    return verb[0] not in (
-        "called",
-        "named",
-        "marked",
-        "said",
-        "painted",
-        "displaying",
-        "say",
-        "read",
-        "listing",
-        "advertising",
-        "written",
-        "signed",
-        "branded",
-    )

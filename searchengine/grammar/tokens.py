@@ -11,7 +11,8 @@ MAX_TOKENS = 160  # the encoders read some 60 words; what follows is not looked 
 
 _TOKEN = re.compile(
     r"""
-    "[^"]{1,200}"|“[^”]{1,200}”|«[^»]{1,200}»|(?<![^\W_])'[^'\s][^']{0,100}'(?![^\W_])|(?<![^\W_])‘[^’]{1,100}’  # quoted
+    "[^"]{1,200}" | “[^”]{1,200}” | «[^»]{1,200}»       # quoted
+    | (?<![^\W_])'[^'\s][^']{0,100}'(?![^\W_]) | (?<![^\W_])‘[^’]{1,100}’
     | w/o\b | w/(?=\s|$)
     | [£$€]\s?\d[\d.,]*                                # an amount
     | \d+[-–]\d+(?![^\W_])                             # a range, or an aeroplane
@@ -44,7 +45,7 @@ class Token:
 
 def tokenize(text: str, words: Words) -> list[Token]:
     """The tokens of a sentence, at most MAX_TOKENS, typos not mended yet."""
-    tokens = []
+    tokens: list[Token] = []
     for match in _TOKEN.finditer(text):
         if len(tokens) == MAX_TOKENS:
             break
@@ -78,7 +79,7 @@ def _tokens_of(written: str, start: int, words: Words) -> list[Token]:
 
 
 def _split(written: str, start: int) -> list[Token]:
-    tokens = []
+    tokens: list[Token] = []
     for part in re.finditer(r"[^/.]+|[/.]", written):
         kind = "mark" if part[0] in "/." else ("number" if part[0].isdigit() else "word")
         at = start + part.start()

@@ -83,6 +83,11 @@ class Words:
     def is_person(self, noun: str) -> bool:
         return self.nouns.canonical(noun) == "person"
 
+    def is_animate(self, noun: str) -> bool:
+        """A person or an animal."""
+        kind = self.nouns.canonical(noun)
+        return kind == "person" or kind in _ANIMALS or self.in_class(noun, "animal")
+
     @lru_cache(maxsize=4096)  # noqa: B019 - one object in a process's life
     def verb_base(self, word: str) -> str:
         """The base of a verb's form that a rule makes, or ""."""
@@ -92,7 +97,7 @@ class Words:
             if word.endswith(ending):
                 stem = word[: -len(ending)]
                 for base in (stem + added, stem, stem + "e", stem[:-1]):
-                    doubled = base == stem[:-1] and not (stem[-1:] == stem[-2:-1])
+                    doubled = base == stem[:-1] and stem[-1:] != stem[-2:-1]
                     if base in self.verbs and not doubled:
                         return base
         return ""
@@ -144,7 +149,13 @@ class Words:
             for near in _one_edit_away(word)
             if near[:2] in (word[:2], word[1::-1]) or (near[0] == word[0] and near[-1] == word[-1])
         ]
-        for targets in (self._function_words, self.attributes, self._label_forms, self._noun_forms):
+        for targets in (
+            frozenset(self.numbers),
+            self._function_words,
+            self.attributes,
+            self._label_forms,
+            self._noun_forms,
+        ):
             best = [near for near in found if near in targets and len(near) >= _MIN_TYPO]
             if best:
                 return min(best, key=lambda near: (near[0] != word[0], -len(near), near))
@@ -186,6 +197,7 @@ class Words:
         return _with_plurals(noun for noun in self.nouns.nouns if " " not in noun)
 
 
+_ANIMALS = frozenset("bird cat dog horse sheep cow elephant bear zebra giraffe".split())
 _VERB_ENDINGS = (
     ("ies", "y"),
     ("ied", "y"),

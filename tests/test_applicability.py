@@ -1,0 +1,95 @@
+"""`check`: verdicts, route, notes, and the command that prints them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import RunCommand
+
+from searchengine.applicability import check, check_labels
+
+
+def test_verdict_quotes_the_users_words_and_says_what_will_be_done() -> None:
+    (verdict,) = check("at least THREE dogs in a garden").verdicts
+    assert verdict.name == "counting"
+    assert verdict.triggers == ("at least THREE dogs",)
+    assert "at least 3 × dog" in verdict.action
+
+
+def test_several_verdicts_hold_at_once_and_lead_to_the_detector() -> None:
+    assessment = check("two dogs left of a red car but no people")
+    assert assessment.labels == ("counting", "spatial", "negation")
+    assert assessment.route == "detector"
+
+
+def test_named_people_get_a_warning_and_a_better_tool() -> None:
+    (verdict,) = check("Tom Hanks at a premiere").verdicts
+    assert verdict.name == "fine-grained"
+    assert verdict.better is not None and "ArcFace" in verdict.better
+    assert check("Tom Hanks at a premiere").route == "embeddings"
+
+
+def test_contradiction_is_said() -> None:
+    (note,) = check("two dogs but no puppies").notes
+    assert "contradicts itself" in note
+
+
+def test_number_without_a_noun_is_said() -> None:
+    (note,) = check("42").notes
+    assert "counts nothing" in note
+
+
+def test_other_language_is_answered_by_embeddings_and_said_so() -> None:
+    assessment = check("zwei Hunde auf dem Sofa")
+    assert assessment.route == "embeddings"
+    assert "not look like English" in assessment.notes[0]
+
+
+def test_over_long_query_is_said() -> None:
+    assert "very long" in check("a dog on a sofa " * 1000).notes[0]
+
+
+def test_labels_that_an_encoder_cannot_tell_apart_get_a_warning() -> None:
+    (verdict,) = check_labels(["cat", "BMW M3", "Quercus robur", "Tom Hanks"])
+    assert verdict.triggers == ("BMW M3", "Quercus robur", "Tom Hanks")
+    (verdict,) = check_labels(["beagle", "whippet", "car"])
+    assert verdict.triggers == ("beagle", "whippet")
+    assert check_labels(["cat", "dog", "car", "beach", "sunset"]) == ()
+
+
+def test_check_prints_words_reason_and_route(run_command: RunCommand) -> None:
+    done = run_command("check", "two dogs but no cats")
+    assert done.returncode == 0
+    assert "counting      “two dogs”" in done.stdout
+    assert "answered by   embeddings, then a detector" in done.stdout
+
+
+def test_check_of_a_file_gives_a_json_object_a_line(run_command: RunCommand) -> None:
+    done = run_command("check", "--json", "--file", "-", input="three cats\n\nsunset\n")
+    first, second = map(json.loads, done.stdout.splitlines())
+    assert first["parse"] == {"counts": [{"noun": "cat", "op": "==", "n": 3}]}
+    assert [verdict["name"] for verdict in second["verdicts"]] == ["semantic"]
+    assert second["route"] == "embeddings"
+
+
+@pytest.mark.parametrize("words", [[], ["  "], ["dog", "--file", "-"]])
+def test_check_without_exactly_one_source_is_a_usage_error(
+    run_command: RunCommand, words: list[str]
+) -> None:
+    done = run_command("check", *words, input="")
+    assert done.returncode == 2
+    assert "searchengine: " in done.stderr
+
+
+def test_check_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from searchengine.applicability import check; check('three dogs on a tabel');"
+        "import searchengine.commands.check;"
+        "print([m for m in ('torch', 'onnxruntime', 'numpy', 'PIL', 'sqlalchemy') "
+        "if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
