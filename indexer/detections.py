@@ -224,6 +224,8 @@ def contents_with_count(
 ) -> set[int]:
     """Contents in which between `at_least` and `at_most` of the labels' boxes are surer than
     `sure`, over the whole library; reads one index and no picture."""
+    if at_most is not None and at_most < max(at_least, 0):
+        return set()
     columns = detections_table.c
     number = sa.func.count()
     statement = (
