@@ -23,6 +23,7 @@ from indexer.records import EncoderRecord, Filter, FolderRecord, IndexSummary, S
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
+from searchengine.applicability import check
 from searchengine.engine import Engine, SearchResult, Sort, make_filter
 from searchengine.match import LEVELS, Level
 from searchengine.prompts import prompt_embeddings
@@ -332,7 +333,7 @@ class Library:
                 "Run: searchengine index ~/Pictures"
             )
             return SearchResult(query.text, "", "embeddings", [], {"total": 0.0}, [])
-        return engine.search(
+        result = engine.search(
             query,
             top_k=top_k,
             which=which,
@@ -341,6 +342,14 @@ class Library:
             min_match=min_match,
             rerank=rerank,
             on_look=on_look,
+        )
+        if query.conditions is None:  # by a picture, or a sum
+            return result
+        assessment = check(query.text)
+        return replace(
+            result,
+            verdicts=[asdict(verdict) for verdict in assessment.verdicts],
+            notes=[*assessment.notes, *result.notes],
         )
 
     # -- detecting

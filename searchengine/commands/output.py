@@ -13,6 +13,9 @@ import click
 if TYPE_CHECKING:
     from searchengine.engine import SearchResult
 
+# nothing here can check them, so the answer comes with a warning
+_ONLY_WARNED = ("fine-grained", "text-in-image")
+
 
 def print_result(
     result: SearchResult,
@@ -31,6 +34,12 @@ def print_result(
         sys.stdout.buffer.write(b"".join(os.fsencode(hit.path) + end for hit in result.hits))
     else:
         _print_table(result, thumbnails, explain=explain)
+    for verdict in result.verdicts:
+        if verdict["name"] in _ONLY_WARNED:
+            words = ", ".join(f"“{trigger}”" for trigger in verdict["triggers"])
+            click.echo(
+                f"Note: {words}: {verdict['why']} {verdict['better'] or ''}".rstrip(), err=True
+            )
     for note in result.notes:
         click.echo(f"Note: {note}", err=True)
     if not result.hits:
