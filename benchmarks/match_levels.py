@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from common import RESULTS, _commit, report
+from common import RESULTS, _commit, _processor, report
 
 from indexer import encoders
 from indexer.config_files import config_path
@@ -40,7 +40,7 @@ class Case:
     """One query put to one library: the hits' standard scores, and which of them are true."""
 
     group: str
-    scores: np.ndarray  # [K, 3]
+    scores: np.ndarray  # [K, 2]
     is_true: np.ndarray  # [K] bool
     query: int
 
@@ -65,6 +65,8 @@ def main() -> None:
         *measure(world.picture_cases("measure"), load_fit("picture")),
     ]
     report("match_levels", 0, rows)
+    if options.fit:
+        write_table(rows, encoder.id)
 
 
 # -- what is measured
@@ -276,7 +278,7 @@ def fit(cases: Sequence[Case]) -> Fit:
     """A logistic by Newton's method; all true hits weigh as much as all wrong ones, and each
     group as much as another. A score that would count against a match is left out.
     """
-    scores = np.concatenate([case.scores for case in cases]).astype(np.float64)  # [H, 3]
+    scores = np.concatenate([case.scores for case in cases]).astype(np.float64)  # [H, 2]
     is_true = np.concatenate([case.is_true for case in cases])
     groups = np.concatenate([np.full(len(case.scores), case.group) for case in cases])
     share = np.zeros(len(scores))
@@ -287,20 +289,20 @@ def fit(cases: Sequence[Case]) -> Fit:
         for group in present:
             chosen = (groups == group) & (is_true == truth)
             share[chosen] = 0.5 / len(present) / chosen.sum()
-    columns = [0, 1, 2]
+    columns = [0, 1]
     while True:
         solution = _newton(scores[:, columns], is_true, share)
         against = [column for column, w in zip(columns, solution, strict=False) if w < 0]
         if not against:
             break
         columns = [column for column in columns if column not in against]
-    weights = np.zeros(3)
+    weights = np.zeros(2)
     weights[columns] = solution[:-1]
     p = 1 / (1 + np.exp(-(scores @ weights + solution[-1])))
     fair = _quantile(p[is_true], share[is_true], 1 - KEPT_AT_FAIR)
     strong = max(fair, _quantile(p[~is_true], share[~is_true], CUT_AT_STRONG))
-    a, b, c = (round(float(weight), 4) for weight in weights)
-    return Fit((a, b, c), round(float(solution[-1]), 4), round(fair, 4), round(strong, 4))
+    a, b = (round(float(weight), 4) for weight in weights)
+    return Fit((a, b), round(float(solution[-1]), 4), round(fair, 4), round(strong, 4))
 
 
 def _newton(scores: np.ndarray, is_true: np.ndarray, share: np.ndarray) -> np.ndarray:
@@ -322,9 +324,9 @@ def _quantile(values: np.ndarray, share: np.ndarray, level: float) -> float:
 
 def write(text: Fit, picture: Fit, encoder: str) -> None:
     lines = [
-        "# What docs/match-levels.md describes: a logistic over three standard scores (the query's",
-        "# over the library, the picture's over the unrelated prompts, the prompts' over the",
-        "# library) and the probabilities from which a hit is fair and strong.",
+        "# What docs/match-levels.md describes: a logistic over two standard scores (above the",
+        "# query's mean over the library, above the picture's over the unrelated prompts) and the",
+        "# probabilities from which a hit is fair and strong.",
         "# Written by: python benchmarks/match_levels.py --fit",
         f"# {date.today()}, encoder {encoder}, commit {_commit()}",
     ]
@@ -338,6 +340,33 @@ def write(text: Fit, picture: Fit, encoder: str) -> None:
             f"strong = {chosen.strong}",
         ]
     config_path("match_levels.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def write_table(rows: Sequence[dict[str, Any]], encoder: str) -> None:
+    """Puts the figures into docs/match-levels.md, between its marks."""
+    document = Path(__file__).parent.parent / "docs" / "match-levels.md"
+    text = document.read_text(encoding="utf-8")
+    before, _, rest = text.partition("<!-- measured -->\n")
+    _, _, after = rest.partition("<!-- end -->")
+    columns = [
+        f"{what} {level} %"
+        for what in ("true kept at", "wrong cut at", "nothing at")
+        for level in ("fair", "strong")
+    ]
+    lines = [
+        f"| queries | n | true | {' | '.join(column.removesuffix(' %') for column in columns)} |",
+        "|---|" + "---|" * (len(columns) + 2),
+        *(
+            f"| {row['queries']} | {row['n']} | {row['true'] or ''} | "
+            f"{' | '.join(str(row[column]) for column in columns)} |"
+            for row in rows
+        ),
+        "",
+        f"In percent. {encoder}, {date.today()}, commit {_commit()}, {_processor()};",
+        "`python benchmarks/match_levels.py --fit`.",
+    ]
+    table = "\n".join(lines)
+    document.write_text(f"{before}<!-- measured -->\n{table}\n<!-- end -->{after}", "utf-8")
 
 
 if __name__ == "__main__":

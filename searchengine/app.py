@@ -447,6 +447,7 @@ class Library:
         labels: Sequence[str],
         multi: bool = False,
         top_k: int | None = None,
+        on_look: OnLook = lambda _done, _total: None,
     ) -> Iterator[Classified | Skipped]:
         """Which labels each picture shows, as in `searchengine.classify`, one after the other."""
         from searchengine import zeroshot
@@ -467,6 +468,7 @@ class Library:
             top_k=top_k or len(labels),
             workers=self.settings.worker_count,
             max_megapixels=self.settings.max_megapixels,
+            on_look=on_look,
         )
         return chain(skipped, outcomes)
 
@@ -475,6 +477,7 @@ class Library:
 
         Raises UsageError, EncoderError, EncoderMismatch, LibraryError.
         """
+        from searchengine.applicability import check
         from searchengine.diagnose import diagnose
 
         if not self.exists or self.engine is None:
@@ -488,7 +491,7 @@ class Library:
             self._reranker(engine.record, engine.encoder),
             parse(query),
             os.fspath(picture),
-            verdicts=(),
+            assessment=check(query),
             cache_dir=self.settings.cache_dir,
             exclude=self.settings.exclude,
         )

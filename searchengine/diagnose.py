@@ -27,6 +27,7 @@ from searchengine.prompts import prompt_embeddings, unrelated_prompts
 from searchengine.query import Term
 
 if TYPE_CHECKING:
+    from searchengine.applicability import Assessment, Verdict
     from searchengine.engine import Engine
     from searchengine.query import Query
     from searchengine.rerank import Reranker
@@ -71,7 +72,7 @@ def diagnose(
     query: Query,
     path: str,
     *,
-    verdicts: Sequence[Any],
+    assessment: Assessment,
     cache_dir: Path | None,
     exclude: Sequence[str],
 ) -> Diagnosis:
@@ -96,7 +97,7 @@ def diagnose(
         query=query.text,
         path=path,
         encoder=engine.record.key,
-        verdicts=[asdict(verdict) for verdict in verdicts],
+        verdicts=[asdict(verdict) for verdict in assessment.verdicts],
         is_in_library=record is not None,
         state=_state(engine.store, record, path, exclude),
         score=round(score, 6),
@@ -106,9 +107,10 @@ def diagnose(
         match=level,
         probability=None if probability is None else round(probability, 4),
         nearest_words=_nearest_words(engine, embedding, cache_dir),
+        notes=list(assessment.notes),
     )
     found = _with_detections(found, reranker, query, picture)
-    return replace(found, advice=_advice(found, query, verdicts, record))
+    return replace(found, advice=_advice(found, assessment.verdicts, record))
 
 
 def _record_at(connection: Any, path: str) -> ImageRecord | None:
@@ -152,7 +154,7 @@ def _with_detections(
         if query.conditions is not None and not query.conditions.is_empty:
             examined = reranker.examine(query.conditions, picture, detections)
     except DetectorError as error:
-        return replace(found, notes=[f"Without a detector: {error}"])
+        return replace(found, notes=[*found.notes, f"Without a detector: {error}"])
     shown = [_seen(detection) for detection in detections if detection.score >= SEEN_FROM]
     found = replace(found, detector=detector.id, seen=shown)
     if examined is None:
@@ -162,7 +164,7 @@ def _with_detections(
         found,
         condition=round(judgement.probability, 4) if judgement.parts else None,
         parts=[part.as_json() for part in judgement.parts],
-        notes=notes,
+        notes=[*found.notes, *notes],
     )
 
 
@@ -174,9 +176,7 @@ def _seen(detection: Detection) -> dict[str, Any]:
     }
 
 
-def _advice(
-    found: Diagnosis, query: Query, verdicts: Sequence[Any], record: ImageRecord | None
-) -> list[str]:
+def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord | None) -> list[str]:
     advice = []
     folder = os.path.dirname(found.path)
     if record is None and found.state == "outside the folders of the library":
@@ -199,7 +199,7 @@ def _advice(
         advice.append(f"The encoder would rather say {said}: try words nearer to that.")
         advice.append(
             "Or search with a picture like it, alone or beside the words: "
-            f"searchengine search {shlex.quote(query.text)} --add {shlex.quote(found.path)}"
+            f"searchengine search {shlex.quote(found.query)} --add {shlex.quote(found.path)}"
         )
     if record is not None and found.rank > _PAGE:
         advice.append(f"By the embedding it is number {found.rank:,}: -k {found.rank} shows it.")

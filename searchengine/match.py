@@ -1,9 +1,9 @@
 """Match levels: what a cosine is worth, in this library and by this encoder.
 
-A raw cosine means nothing across queries and encoders. Each hit's is measured against three
-distributions of cosines that are (nearly) all of no match: the query's over the library, the
-picture's over unrelated prompts, and the prompts' over the library. The three standard scores go
-through a logistic that was fitted on captions: docs/match-levels.md, benchmarks/match_levels.py.
+A raw cosine means nothing across queries and encoders. Each hit's is measured against two
+distributions of cosines that are (nearly) all of no match: the query's over the library, and the
+picture's over unrelated prompts. The two standard scores go through a logistic that was fitted on
+captions: docs/match-levels.md, benchmarks/match_levels.py.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _MOST = 20.0  # standard scores beyond say nothing more; a spread of nearly 0 ma
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """A logistic over the three standard scores, and where its levels begin."""
+    """A logistic over the two standard scores, and where its levels begin."""
 
-    weights: tuple[float, float, float]
+    weights: tuple[float, float]
     bias: float
     fair: float  # the probability from which a hit is fair
     strong: float
@@ -71,29 +71,25 @@ class Background:
         self._mean, self._spread = _moments(grand.reshape(1, -1))
 
     def standard_scores(self, query: Floats, pictures: Floats) -> Floats:
-        """Of each picture's cosine with the query, (K, 3): in the query's distribution over the
-        library, in the picture's over the references, in the references' over the library.
+        """Of each picture's cosine with the query, (K, 2): how far it stands above the query's
+        mean over the library, and above the picture's mean over the references.
+
+        The first is counted in spreads of all references over the library: a query's own spread
+        is wide where much matches, and would hide it.
         """
-        cosines = (pictures @ query)[:, None]  # [K, 1]
-        of_query, of_pictures = self._of_query(query), _without_itself(pictures @ self.references.T)
-        scores = np.hstack(
-            [
-                (cosines - mean[:, None]) / spread[:, None]
-                for mean, spread in (of_query, _moments(of_pictures), (self._mean, self._spread))
-            ]
-        )  # [K, 3]
+        cosines = pictures @ query  # [K]
+        mean, spread = _moments(_without_itself(pictures @ self.references.T))
+        scores = np.stack(
+            [(cosines - self._mean_of(query)) / self._spread, (cosines - mean) / spread], axis=1
+        )  # [K, 2]
         clipped: Floats = np.clip(scores, -_MOST, _MOST)
         return clipped
 
-    def _of_query(self, query: Floats) -> tuple[Floats, Floats]:
-        """Of few pictures the mean and spread are drawn towards what the references say."""
-        own = _without_itself((self.sample @ query)[None])  # [1, N]
-        mean, spread = _moments(own)
-        share = own.shape[1] / (own.shape[1] + PRIOR_WEIGHT)
-        return (
-            share * mean + (1 - share) * self._mean,
-            np.sqrt(share * spread**2 + (1 - share) * self._spread**2),
-        )
+    def _mean_of(self, query: Floats) -> Floats:
+        """Over the library; that of few pictures is drawn towards what the references say."""
+        mean, _ = _moments(_without_itself((self.sample @ query)[None]))  # [1]
+        share = len(self.sample) / (len(self.sample) + PRIOR_WEIGHT)
+        return share * mean + (1 - share) * self._mean
 
 
 def sample_of(index: FlatIndex) -> Floats:
@@ -112,7 +108,7 @@ def probabilities(background: Background, fit: Fit, query: Floats, pictures: Flo
 def probabilities_alone(fit: Fit, cosines: Floats, references: Floats) -> Floats:
     """How likely each of K pictures matches each of L texts, (K, L), by the pictures alone.
 
-    As in a library of that one picture, where all three standard scores are the same: `cosines`
+    As in a library of that one picture, where both standard scores are the same: `cosines`
     (K, L) measured by the mean and spread of the `references` (K, R), the unrelated prompts'.
     """
     mean, spread = _moments(references)

@@ -84,9 +84,18 @@ class Classifier:
         return probabilities, cosines
 
     def classify(
-        self, paths: Sequence[str], *, top_k: int, workers: int, max_megapixels: float
+        self,
+        paths: Sequence[str],
+        *,
+        top_k: int,
+        workers: int,
+        max_megapixels: float,
+        on_look: Callable[[int, int], None] = lambda _done, _total: None,
     ) -> Iterator[Classified | Skipped]:
-        """Each picture's likeliest labels in the paths' order, or why it could not be read."""
+        """Each picture's likeliest labels in the paths' order, or why it could not be read.
+
+        `on_look` is told how many are done, of how many.
+        """
         from indexer.ahead import Ahead
         from indexer.decode import content_hash, decode, read_file
 
@@ -104,12 +113,12 @@ class Classifier:
 
         with Ahead(workers, 2 * BATCH) as ahead:
             waiting: list[tuple[str, Decoded | Skipped]] = []
-            for outcome in ahead.map(open_picture, paths):
+            for done, outcome in enumerate(ahead.map(open_picture, paths), start=1):
                 waiting.append(outcome)
-                if len(waiting) == BATCH:
+                if len(waiting) == BATCH or done == len(paths):
                     yield from self._batch(waiting, top_k)
                     waiting = []
-            yield from self._batch(waiting, top_k)
+                    on_look(done, len(paths))
 
     def _batch(
         self, opened: Sequence[tuple[str, Decoded | Skipped]], top_k: int

@@ -99,11 +99,17 @@ def test_a_thousand_labels_are_as_good_as_two(tmp_path: Path) -> None:
 def test_pictures_come_in_order_and_what_is_none_comes_with_its_reason(tmp_path: Path) -> None:
     paths = [make_picture(tmp_path / f"{number:03}.png", "red") for number in range(40)]
     paths[35].write_bytes(b"rubbish")
+    told: list[tuple[int, int]] = []
     outcomes = list(
         Classifier(ColourEncoder(), ("red", "blue")).classify(
-            [str(path) for path in paths], top_k=1, workers=2, max_megapixels=50
+            [str(path) for path in paths],
+            top_k=1,
+            workers=2,
+            max_megapixels=50,
+            on_look=lambda done, total: told.append((done, total)),
         )
     )
+    assert told == [(32, 40), (40, 40)]
     assert [outcome.path for outcome in outcomes] == [str(path) for path in paths]
     assert [outcome.reason for outcome in outcomes if isinstance(outcome, Skipped)] == [
         "not a picture"
@@ -201,6 +207,18 @@ def test_a_folder_without_pictures_says_so(
 ) -> None:
     assert command.main([str(tmp_path), "--labels", "cat,dog"], standalone_mode=False) == 1
     assert capsys.readouterr() == ("", "There are no pictures.\n")
+
+
+def test_labels_that_only_a_specialist_tells_apart_get_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(tmp_path), "--labels", "beagle,border collie", "--json"]
+    assert command.main(arguments, standalone_mode=False) == 1
+    out, err = capsys.readouterr()
+    (warning,) = json.loads(out)["warnings"]
+    assert warning["name"] == "fine-grained"
+    assert warning["triggers"] == ["beagle", "border collie"]
+    assert "Note: beagle, border collie: " in err and "classifier" in err
 
 
 def test_classify_from_python(tmp_path: Path) -> None:

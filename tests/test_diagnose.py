@@ -17,6 +17,7 @@ from PIL import Image
 from indexer.errors import DetectorUnavailable, UsageError
 from indexer.records import Detection
 from searchengine import open_library
+from searchengine.applicability import check
 from searchengine.conditions import Conditions, Count, Thing
 from searchengine.detector import LazyDetector
 from searchengine.diagnose import Diagnosis, diagnose
@@ -57,7 +58,13 @@ def ask(
         library.store, detector, engine.record, library.lazy, same_noun, LookOptions(1, 50.0)
     )
     return diagnose(
-        engine, reranker, query, str(path), verdicts=(), cache_dir=None, exclude=("@eaDir/",)
+        engine,
+        reranker,
+        query,
+        str(path),
+        assessment=check(more.get("asked", "red")),
+        cache_dir=None,
+        exclude=("@eaDir/",),
     )
 
 
@@ -140,6 +147,16 @@ def test_conditions_are_held_against_what_the_detector_sees(colours: FakeLibrary
     assert any("--no-rerank" in line and "1 seen" in line for line in fails.advice)
     without = ask(colours, path, "red", "dog")
     assert (without.condition, without.parts) == (None, [])
+
+
+def test_what_a_query_asks_in_vain_is_told_with_what_would_serve_better(
+    colours: FakeLibrary,
+) -> None:
+    found = ask(colours, colours.root / "red.png", "red", asked="a sign that says STOP")
+    assert [verdict["name"] for verdict in found.verdicts] == ["text-in-image"]
+    assert any("OCR" in line for line in found.advice)
+    found = ask(colours, colours.root / "red.png", "red", asked="two dogs but no dogs")
+    assert any("contradicts itself" in note for note in found.notes)
 
 
 def test_a_detector_that_cannot_be_had_costs_only_its_part(colours: FakeLibrary) -> None:

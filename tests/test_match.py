@@ -23,7 +23,7 @@ from searchengine.match import Background, Fit, load_fit, probabilities, reaches
 from searchengine.prompts import prompt_embeddings, unrelated_prompts
 from searchengine.query import Query, Term, parse_similar
 
-EVEN = Fit((1.0, 1.0, 1.0), -6.0, fair=0.3, strong=0.7)
+EVEN = Fit((1.0, 1.0), -4.0, fair=0.3, strong=0.7)
 
 
 def unit(*numbers: float) -> np.ndarray:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,12 +57,19 @@ def classify(
     itself. No library is needed; where there is one, its encoder is used.
     """
     from indexer.records import Skipped
+    from searchengine.applicability import check_labels
+    from searchengine.commands.progress import show_looks
 
     chosen = _labels(labels, labels_file)
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
-    with library_from(library, **settings) as opened:
-        outcomes = opened.classify(*paths, labels=chosen, multi=multi, top_k=top_k)
+    warnings = check_labels(chosen)
+    for warning in warnings:
+        named = ", ".join(warning.triggers)
+        click.echo(f"Note: {named}: {warning.why} {warning.better or ''}".rstrip(), err=True)
+    streams = not as_json and sys.stdout.isatty()  # the pictures themselves show the progress
+    with library_from(library, **settings) as opened, show_looks(quiet=streams) as on_look:
+        outcomes = opened.classify(*paths, labels=chosen, multi=multi, top_k=top_k, on_look=on_look)
         skipped: list[Skipped] = []
         pictures: list[Classified] = []
         if as_csv:
@@ -84,6 +93,7 @@ def classify(
             "encoder": encoder,
             "labels": list(chosen),
             "multi": multi,
+            "warnings": [asdict(warning) for warning in warnings],
             "pictures": [picture.as_json() for picture in pictures],
             "skipped_files": [
                 {"path": one.path, "reason": one.reason, "detail": one.detail} for one in skipped
