@@ -22,7 +22,7 @@ from indexer.records import Detection, ImageRecord
 from indexer.scan import ScanRules, is_under, why_left_out
 from indexer.store import Store
 from searchengine import retrieve
-from searchengine.match import Floats, Level
+from searchengine.match import CONDITION_HOLDS, Floats, Level, checked
 from searchengine.prompts import prompt_embeddings, unrelated_prompts
 from searchengine.query import Term
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 WORDS = 3  # nearest descriptions that are told
 SEEN_FROM = 0.3  # detections below it are noise to a reader
-CONDITION_HOLDS = 0.5
 _PAGE = 10  # hits that a user looks at
 
 
@@ -52,8 +51,8 @@ class Diagnosis:
     percentile: float  # of the library's pictures, those that are less near
     rank: int  # the place it has or would have, by the embedding alone and without filters
     pictures: int  # different ones in the library
-    match: Level | None
-    probability: float | None  # of a match, were matches and others equally many
+    match: Level | None  # as a search gives it, the check of its conditions included
+    probability: float | None  # of a match by the embedding, were matches and others equally many
     detector: str | None = None  # None where it can't be had
     seen: list[dict[str, Any]] = field(default_factory=list)
     condition: float | None = None  # probability that the query's conditions hold, if it has any
@@ -160,8 +159,15 @@ def _with_detections(
     if examined is None:
         return found
     judgement, notes = examined
+    level = found.match
+    if judgement.parts:
+        was_seen = any(
+            part.verdict in ("counting", "spatial", "binding") for part in judgement.parts
+        )
+        level = checked(level, judgement.probability, was_seen=was_seen)
     return replace(
         found,
+        match=level,
         condition=round(judgement.probability, 4) if judgement.parts else None,
         parts=[part.as_json() for part in judgement.parts],
         notes=[*found.notes, *notes],
@@ -194,7 +200,7 @@ def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord |
             f"{part['asked']!r} does not hold for the detector ({part['found']}). If it is wrong, "
             "search with --no-rerank, or with another --detector."
         )
-    if found.match == "weak":
+    if found.match == "weak" and not failed:
         said = " or ".join(f'"{words}"' for words in found.nearest_words[:2])
         advice.append(f"The encoder would rather say {said}: try words nearer to that.")
         advice.append(

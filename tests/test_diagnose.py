@@ -144,6 +144,7 @@ def test_conditions_are_held_against_what_the_detector_sees(colours: FakeLibrary
     assert fails.condition is not None and fails.condition < 0.1
     (part,) = fails.parts
     assert part["number"] == 1
+    assert (holds.match, fails.match) == ("strong", "weak")
     assert any("--no-rerank" in line and "1 seen" in line for line in fails.advice)
     without = ask(colours, path, "red", "dog")
     assert (without.condition, without.parts) == (None, [])
