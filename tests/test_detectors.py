@@ -258,4 +258,3 @@ def test_a_folder_that_holds_no_detector_is_said_to_be_none(tmp_path: Path) -> N
     lazy = detectors.lazy_detector(str(tmp_path), device="cpu", announce=lambda _: None)
     with pytest.raises(DetectorError, match=str(tmp_path)):
         lazy.get()
-

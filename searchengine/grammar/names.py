@@ -139,7 +139,7 @@ class NameReader:
         while at < len(tokens):
             name = self._at(sentence, at)
             if name is None:
-                at += 1
+                at += max(1, self._known_noun(sentence, at))
             else:
                 found.append(name)
                 at = name.last
@@ -149,7 +149,8 @@ class NameReader:
         """The tokens that ask which one of a kind it is, or None."""
         lowers = [token.lower for token in tokens]
         asks = any(self._asking.longest(lowers, at) for at in range(len(tokens)))
-        is_whole = len(tokens) < 7 and lowers.count("or") == 1  # nothing else is asked
+        plain = [lower for lower in lowers if lower != "or" and self._words.is_function(lower)]
+        is_whole = len(tokens) < 7 and lowers.count("or") == 1 and not plain
         for at in range(len(tokens)):
             if found := self._questions.longest(lowers, at):
                 return at, at + found[0]
@@ -209,8 +210,8 @@ class NameReader:
                 if found[1] == "band" and found[0] == 1 and not token.is_capital:
                     continue
                 return Name(at, at + found[0], found[1])
-        noun = self._known_noun(sentence, at)
-        if noun:
+        maker = self._maker_table.longest(lowers, at)
+        if self._known_noun(sentence, at) and not (maker and maker[0] > 1):
             return None
         for check in (self._model, self._latin, self._of_species, self._person):
             name = check(sentence, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from searchengine.conditions import Thing
+from searchengine.conditions import Operator, Thing
 from searchengine.grammar.quantities import Quantity
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
@@ -43,6 +43,7 @@ class PhraseReader:
     def __init__(self, words: Words) -> None:
         self._words = words
         counting = words.table["counting"]
+        self._after: dict[str, Operator] = words.table["comparatives_after"]
         self._single = frozenset(counting["single"])
         self._single_of = frozenset(counting["single_of"])
         self._groups = frozenset(counting["groups"])
@@ -60,18 +61,19 @@ class PhraseReader:
         items: list[Item] = []
         at = 0
         while at < len(units):
-            phrase, size = self._phrase(units, at, items)
+            phrase, size, verbs = self._phrase(units, at, items)
             if phrase is None:
                 items.append(units[at])
                 at += 1
             else:
                 items.append(phrase)
-                at += size
+                items.extend(units[at + size : at + size + verbs])
+                at += size + verbs
         return _ones_resolved(items)
 
     def _phrase(
         self, units: Sequence[Unit], at: int, before: Sequence[Item]
-    ) -> tuple[Phrase | None, int]:
+    ) -> tuple[Phrase | None, int, int]:
         gathered = _Gathered()
         first = at
         while at < len(units):
@@ -80,8 +82,8 @@ class PhraseReader:
                 break
             at += step
         if not (gathered.nouns or gathered.attributes or gathered.quantity):
-            return None, 0
-        return self._finished(gathered, units, first, at, before), at - first
+            return None, 0, 0
+        return self._finished(gathered, units, first, at, before), at - first, gathered.verbs
 
     def _take(
         self, gathered: _Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
@@ -144,17 +146,20 @@ class PhraseReader:
         follows = self._noun_follows(units, at + 1)
         if gathered.nouns:
             if lower.endswith("ing") and words.verb_base(lower) and not self._is_thing(lower):
+                gathered.verbs = 1
                 return 0
             if lower in words.adverbs and not words.is_noun(lower):
                 return 0
             if not words.is_noun(lower) and (lower in words.adjectives or words.is_verb(lower)):
                 return 0
-            if self._is_verb_here(gathered, lower):
+            if self._is_verb_here(gathered, lower, units, at):
+                gathered.verbs = 1
                 return 0
             if lower in words.attributes and (lower in words.colours or not words.is_noun(lower)):
                 return 0
             return self._take_noun(gathered, unit, units, at)
-        if lower in self._single and follows and not gathered.quantity and not unit.is_possessive:
+        has_number = gathered.quantity is not None and not gathered.quantity.is_plain_one
+        if lower in self._single and follows and not has_number and not unit.is_possessive:
             following = units[at + 1].lower
             if following not in self._single_of and not words.is_verb(following):
                 gathered.quantity = Quantity((("==", 1),))
@@ -239,7 +244,9 @@ class PhraseReader:
             )
         return 1
 
-    def _is_verb_here(self, gathered: _Gathered, lower: str) -> bool:
+    def _is_verb_here(
+        self, gathered: _Gathered, lower: str, units: Sequence[Unit], at: int
+    ) -> bool:
         """After a noun: walks, sits, plays are verbs unless a plural is wanted."""
         words = self._words
         if lower in words.verb_forms and not words.is_noun(lower):
@@ -249,6 +256,8 @@ class PhraseReader:
         wants_plural = gathered.quantity is not None and not gathered.quantity.is_one
         if wants_plural or not gathered.determiner or not words.verb_base(lower):
             return False
+        if at + 1 < len(units) and units[at + 1].kind in ("det", "num"):
+            return True
         noun = gathered.nouns[-1].lower
         return words.is_animate(noun) or not self._is_thing(lower)
 
@@ -324,8 +333,10 @@ class PhraseReader:
         if quantity is not None and head is None:
             noun = self._people(units, end, before)
             quantity = quantity if noun else None
-        if quantity is not None and noun == "pair" and end + 1 < len(units):
-            pass
+        if quantity is not None and len(quantity.terms) == 1:
+            after = self._after.get(" ".join(unit.lower for unit in units[end : end + 2]))
+            if after and quantity.terms[0][0] == "==":  # seven people or more
+                quantity = replace(quantity, terms=((after, quantity.terms[0][1]),))
         attributes = gathered.attributes
         if head is not None and self._is_child(attributes, head.lower):
             attributes = [word for word in attributes if word not in self._child_sizes]
@@ -438,6 +449,7 @@ class _Gathered:
         self.is_owned = False
         self.is_part = False  # "two of ..."
         self.has_determiner = False  # "two of the"
+        self.verbs = 0  # units behind the phrase that are its verb, though they may be nouns
         self.is_closed = False  # no further noun belongs to it
 
 

@@ -33,6 +33,7 @@ class Quantities:
 
     def __init__(self, words: Words) -> None:
         table = words.table
+        self._words = words
         self._numbers: dict[str, int] = table["numbers"]
         self._scales: dict[str, int] = table["number_units"]
         self._before: PhraseTable[Operator] = PhraseTable(table["comparatives"].items())
@@ -48,7 +49,7 @@ class Quantities:
         if question:
             return question[0], Quantity((("?", None),))
         pair = self._pairs.longest(lowers, at)
-        if pair and pair[1]:
+        if pair and pair[1] and self._is_of_things(lowers, at + pair[0]):
             return pair[0], Quantity((("==", pair[1]),), is_pair=pair[1] == 2)
         before = self._before.longest(lowers, at)
         if before and at + before[0] < len(tokens):
@@ -64,6 +65,20 @@ class Quantities:
         if lowers[at] == "between":
             return self._between(tokens, lowers, at)
         return self._counted(tokens, lowers, at)
+
+    def _is_of_things(self, lowers: Sequence[str], at: int) -> bool:
+        """a couple OF ZEBRAS, but not "a couple kissing\""""
+        if at >= len(lowers):
+            return False
+        words, following = self._words, lowers[at]
+        after = lowers[at + 1] if at + 1 < len(lowers) else ""
+        return (
+            following == "of"
+            or following in words.closed["det"]
+            or lowers[at - 1] not in words.nouns.nouns
+            or (words.is_noun(following) and words.plurals.is_plural(following))
+            or (following in words.adjectives and words.plurals.is_plural(after))
+        )
 
     def _counted(
         self, tokens: Sequence[Token], lowers: Sequence[str], at: int

@@ -116,6 +116,14 @@ class TextReader:
                 return self._content_end(tokens, lowers, position + 1, is_open=False)
             if re.fullmatch(r"\d{2,}|#\d+", tokens[after].text):
                 return after + 1
+        if lowers[position - 1] == "with" and tokens[position].is_capital:
+            end = position  # a cake with HAPPY BIRTHDAY TOM on it
+            while end < len(tokens) and (
+                tokens[end].is_capital or (lowers[end] in self._small and lowers[end] != "on")
+            ):
+                end += 1
+            if lowers[end : end + 1] == ["on"]:
+                return self._content_end(tokens, lowers, position, is_open=False)
         following = tokens[position + 1] if position + 1 < len(tokens) else None
         if lowers[position] in self._number_words and following and following.kind == "number":
             return self._content_end(tokens, lowers, position + 1, is_open=False)

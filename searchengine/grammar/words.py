@@ -54,6 +54,7 @@ class Words:
         self.attribute_names = frozenset(attributes["names"])
         self.own_names = PhraseTable((name, "noun") for name in attributes["names"])
         self.numbers: dict[str, int] = self.table["numbers"]
+        self.number_words = frozenset(self.numbers)
         self.units = frozenset(self.table["counting"]["units"])
 
     def in_class(self, noun: str, *classes: str) -> bool:
@@ -150,16 +151,22 @@ class Words:
             if near[:2] in (word[:2], word[1::-1]) or (near[0] == word[0] and near[-1] == word[-1])
         ]
         for targets in (
-            frozenset(self.numbers),
+            self.number_words,
             self._function_words,
             self.attributes,
             self._label_forms,
             self._noun_forms,
         ):
-            best = [near for near in found if near in targets and len(near) >= _MIN_TYPO]
+            shortest = _MIN_TYPO - 1 if targets is self.number_words else _MIN_TYPO
+            best = [near for near in found if near in targets and len(near) >= shortest]
             if best:
                 return min(best, key=lambda near: (near[0] != word[0], -len(near), near))
         return word
+
+    def is_function(self, word: str) -> bool:
+        """Whether the word carries grammar or a number and no picture."""
+        is_plain = self.is_noun(word) or word in self.names["known capitals"]
+        return (word in self._function_words and not is_plain) or word.isdecimal()
 
     @cached_property
     def _function_words(self) -> frozenset[str]:
