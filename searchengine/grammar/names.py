@@ -251,7 +251,8 @@ class NameReader:
             ):
                 last = self._model_end(sentence, end)
                 coded = any(self._has_digit(token) for token in tokens[end:last])
-                if last > end and (coded or not (is_word and sentence.is_initial(at))):
+                is_sure = coded or not (is_word and sentence.is_initial(at))
+                if last > end and (is_sure or not self._words.is_known(tokens[end].lower)):
                     return Name(at, last, "model")
             if self._is_set_number(tokens, end):
                 return Name(at, end + 2, "model")

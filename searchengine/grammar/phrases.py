@@ -422,6 +422,8 @@ class PhraseReader:
             return True
         if last in self._numbered_parts or gathered.determiner in ("a", "an", "this", "that"):
             return False
+        if end < len(units) and units[end].kind in _OPEN:
+            return False  # ten pin bowling
         return len(gathered.nouns) == 1 and words.is_noun(last) and not isinstance(previous, Phrase)
 
     def _is_one_counted(self, gathered: _Gathered, quantity: Quantity, is_plural: bool) -> bool:

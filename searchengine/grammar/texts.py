@@ -142,7 +142,7 @@ class TextReader:
 
     def _is_name_or_number(self, tokens: Sequence[Token], at: int) -> bool:
         """Whether something that can be a text stands there: a capital, a code, a number."""
-        for token in tokens[at : at + 2]:
+        for token in tokens[at : at + 3]:
             if (
                 token.kind == "quoted"
                 or token.kind == "number"
@@ -151,7 +151,7 @@ class TextReader:
                 return True
             if token.is_capital:
                 return True
-            if token.lower not in ("the", "a", "gate", "platform", "flight", "room"):
+            if token.lower not in self._small:
                 return False
         return False
 

@@ -169,7 +169,7 @@ class UnitReader:
                 return self._words.plurals.singular(stem)
         if lower.endswith("-free"):
             stem = lower.removesuffix("-free")
-            if stem not in self._not_free and stem.isalpha():
+            if stem not in self._not_free and self._words.is_noun(stem):
                 return self._words.plurals.singular(stem)
         return ""
 
