@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--queries", type=Path, default=DEV, help=f"a table like dev.tsv ({DEV})")
     parser.add_argument("--errors", action="store_true", help="list what is wrong, too")
     options = parser.parse_args()
-    check("a dog")  # reads the words, once
+    check("a tabel")  # reads the words and those that typos are compared with, once
     answers = [answer(query) for query in read_queries(options.queries)]
     if options.errors:
         list_errors(answers)
