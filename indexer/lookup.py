@@ -130,6 +130,19 @@ def images_of(
     return [record for content_id in content_ids for record in by_content.get(content_id, ())]
 
 
+def sizes_of(connection: Connection, content_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """Width and height in pixels, upright, of each content."""
+    found = {}
+    for start in range(0, len(content_ids), _MOST_BOUND_VALUES):
+        some = content_ids[start : start + _MOST_BOUND_VALUES]
+        statement = sa.select(
+            contents_table.c.id, contents_table.c.width_px, contents_table.c.height_px
+        ).where(contents_table.c.id.in_(some))
+        for content_id, width_px, height_px in connection.execute(statement):
+            found[content_id] = (width_px, height_px)
+    return found
+
+
 def image_at(connection: Connection, path: str) -> ImageRecord | None:
     """The picture at this absolute path, as last indexed."""
     directory, name = os.path.split(path)

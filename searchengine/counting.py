@@ -21,28 +21,22 @@ def number_distribution(probabilities: Sequence[float]) -> Floats:
     return distribution
 
 
-def count_probability(probabilities: Sequence[float], operator: Operator, n: int | None) -> float:
+def holds(distribution: Floats, operator: Operator, n: int | None) -> float:
     """The probability that the number of things stands in this relation to `n`.
 
-    "?" asks for the number and is met by any number but none.
+    `distribution` is `number_distribution`'s. "?" asks for the number and is met by any but none.
     """
-    distribution = number_distribution(probabilities)
     numbers = np.arange(len(distribution))
     if operator == "?" or n is None:
         return float(1 - distribution[0])
-    holds = {
+    meets = {
         "==": numbers == n,
         ">=": numbers >= n,
         "<=": numbers <= n,
         ">": numbers > n,
         "<": numbers < n,
     }[operator]
-    return float(min(1.0, distribution[holds].sum()))
-
-
-def likeliest_number(probabilities: Sequence[float]) -> int:
-    """The most probable number of things."""
-    return int(number_distribution(probabilities).argmax())
+    return float(min(1.0, distribution[meets].sum()))
 
 
 def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:

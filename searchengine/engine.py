@@ -215,41 +215,33 @@ class Engine:
     ) -> tuple[list[_Found], list[str], str]:
         """The nearest pictures, and those known to meet the conditions, judged by the detector."""
         vector = self._embed(_content_query(query, conditions), watch)
-        pool = max(self.candidates, top_k)
-        with self.store.reading() as connection:
-            with watch.stage("open"):
-                index = self._current_index(connection)
-            with watch.stage("search"):
-                found = retrieve.nearest(
-                    connection, index, vector, top_k=pool, which=which, leave_out=query.leave_out
-                )
+        with self.store.reading() as connection, watch.stage("open"):
+            index = self._current_index(connection)
+        number = max(self.candidates, top_k)
         try:
             with watch.stage("detector"):
                 reranker = self._get_reranker()
             reranker.on_look = on_look
             with watch.stage("search"), self.store.reading() as connection:
                 meeting = reranker.meeting(connection, conditions)
-                if meeting:
-                    found += retrieve.nearest(
-                        connection, index, vector, top_k=pool, which=which, among=meeting
-                    )
+                found = retrieve.candidates(
+                    connection, index, vector, number=number, which=which, meeting=meeting
+                )
             cosines = self._absent_cosines(conditions, reranker, index, found, watch)
             with watch.stage("rerank"):
                 answer = reranker.rerank(conditions, found, cosines)
         except DetectorError as error:
-            nearest = [_Found(record, score) for record, score in found[:top_k]]
-            nearest = self._leveled(nearest, query, vector, index, watch)
+            nearest = self._by_embeddings(query, watch, top_k, which)
             return nearest, [f"Ranked by embeddings alone. {error}"], "embeddings"
-        by_content: dict[int, list[_Found]] = {}
-        for record, score in {record.id: (record, score) for record, score in found}.values():
-            by_content.setdefault(record.content_id, []).append(_Found(record, score))
+        with watch.stage("search"), self.store.reading() as connection:
+            best = {ranked.content_id: ranked for ranked in answer.ranked[:top_k]}
+            score_of = {candidate.content_id: candidate.score for candidate in found}
+            records = lookup.images_of(connection, list(best), which)[:top_k]
         hits = [
-            replace(each, explanation=ranked.explanation)
-            for ranked in answer.ranked
-            for each in by_content[ranked.content_id]
+            _Found(record, score_of[record.content_id], best[record.content_id].explanation)
+            for record in records
         ]
-        hits = self._leveled(hits[:top_k], query, vector, index, watch)
-        return hits, answer.notes, "detector"
+        return self._leveled(hits, query, vector, index, watch), answer.notes, "detector"
 
     def _leveled(
         self,
@@ -279,11 +271,11 @@ class Engine:
         conditions: Conditions,
         reranker: Reranker,
         index: FlatIndex,
-        found: Sequence[tuple[ImageRecord, float]],
+        found: Sequence[retrieve.Candidate],
         watch: _Stopwatch,
     ) -> dict[Thing, dict[int, float]]:
         """How near each candidate is to the name of an excluded thing no detector knows."""
-        contents = np.array([record.content_id for record, _ in found], np.int64)
+        contents = np.array([candidate.content_id for candidate in found], np.int64)
         cosines = {}
         for thing in reranker.unknown(conditions.excluded):
             with watch.stage("embed"):

@@ -89,6 +89,9 @@ class _Seen:
         return tuple(detection for detection, p in pairs if p >= _SHOWN_FROM)
 
 
+_NOTHING = _Seen((), np.zeros(0), np.zeros((0, 4)))
+
+
 class Judge:
     """Judges pictures by one query's conditions.
 
@@ -133,6 +136,8 @@ class Judge:
     def _see(self, thing: Thing, picture: Picture) -> _Seen:
         names = self._labels.get(thing.noun, frozenset())
         found = [detection for detection in picture.detections if detection.label in names]
+        if not found:
+            return _NOTHING
         boxes = to_pixels(
             np.array([detection.box_xyxy for detection in found]).reshape(-1, 4),
             picture.width_px,
@@ -157,8 +162,9 @@ class Judge:
         if not self._knows(count.thing):
             return None
         there = seen[count.thing]
-        number = counting.likeliest_number(there.probabilities.tolist())
-        probability = counting.count_probability(there.probabilities.tolist(), count.op, count.n)
+        distribution = counting.number_distribution(there.probabilities.tolist())
+        probability = counting.holds(distribution, count.op, count.n)
+        number = int(distribution.argmax())
         asked = asked_count(count)
         return Part("counting", asked, probability, f"{number} seen", there.shown, number)
 
@@ -179,14 +185,14 @@ class Judge:
         if len(known) < 2:
             return self._presence(asked, known, seen)
         subject, object = seen[wanted.subject], seen[wanted.object]
+        if not (subject.detections and object.detections):
+            return Part("spatial", asked, 0.0, _lacking(wanted.subject, wanted.object, seen))
         fits = relation(wanted.relation, subject.boxes_px, object.boxes_px)  # [N, M]
         chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]
         same = np.equal.outer(
             [id(d) for d in subject.detections], [id(d) for d in object.detections]
         ).reshape(chances.shape)
         chances[same] = 0.0  # a thing is in no relation to itself
-        if not chances.size:
-            return Part("spatial", asked, 0.0, _lacking(wanted.subject, wanted.object, seen))
         best, other = np.unravel_index(int(chances.argmax()), chances.shape)
         boxes = subject.detections[best], object.detections[other]
         found = f"fits {fits[best, other]:.0%}"
@@ -202,6 +208,8 @@ class Judge:
         if len(known) < 3:
             return self._presence(asked, list(dict.fromkeys(known)), seen)
         who, one, two = seen[subject], seen[first], seen[second]
+        if not (who.detections and one.detections and two.detections):
+            return Part("spatial", asked, 0.0, _lacking(subject, first, seen))
         fits = between(who.boxes_px, one.boxes_px, two.boxes_px)  # [N, M, K]
         chances = (
             fits
@@ -217,8 +225,6 @@ class Judge:
         ):
             same = np.equal.outer(ids[left], ids[right]).reshape(len(ids[left]), len(ids[right]))
             chances[np.broadcast_to(same[shape], chances.shape)] = 0.0
-        if not chances.size:
-            return Part("spatial", asked, 0.0, _lacking(subject, first, seen))
         at = np.unravel_index(int(chances.argmax()), chances.shape)
         boxes = (who.detections[at[0]], one.detections[at[1]], two.detections[at[2]])
         return Part("spatial", asked, float(chances[at]), f"fits {fits[at]:.0%}", boxes)

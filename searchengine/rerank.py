@@ -27,7 +27,7 @@ from indexer.detections import (
 )
 from indexer.encoder import LazyEncoder
 from indexer.errors import LibraryError
-from indexer.records import Detection, DetectorRecord, EncoderRecord, ImageRecord
+from indexer.records import Detection, DetectorRecord, EncoderRecord
 from indexer.store import Store
 from searchengine import counting
 from searchengine.binding import Attributes, Vector, crop
@@ -36,6 +36,7 @@ from searchengine.conditions import Conditions, Thing
 from searchengine.detector import LazyDetector
 from searchengine.evidence import Judge, Judgement, Part, Picture, things_of
 from searchengine.look import LookOptions, OnLook, look_at, read_picture
+from searchengine.retrieve import Candidate
 
 LabelsOf = Callable[[str, Sequence[str]], tuple[str, ...]]
 
@@ -143,10 +144,10 @@ class Reranker:
     def rerank(
         self,
         conditions: Conditions,
-        candidates: Sequence[tuple[ImageRecord, float]],
+        candidates: Sequence[Candidate],
         absent_cosines: Mapping[Thing, Mapping[int, float]],
     ) -> Reranked:
-        """Orders the candidates (with their cosines) by the conditions and the embedding.
+        """Orders the candidates by the conditions and the embedding.
 
         Args:
             absent_cosines: for excluded things, the cosine of each content with their name; used
@@ -155,15 +156,16 @@ class Reranker:
         Raises DetectorError where the detector cannot be had.
         """
         answer = Reranked()
-        of_content = {record.content_id: record for record, _ in candidates}
-        detector, seen, unseen = self._look(list(of_content), answer)
+        of_content = {candidate.content_id: candidate for candidate in candidates}
+        detector, fresh, unseen = self._look(list(of_content), answer)
         plan = self._plan(conditions, detector.labels if detector else ())
+        seen = {**self._stored(detector, plan, list(of_content)), **fresh}
         views = self._views(plan, of_content, seen, answer)
         judged = {
             content_id: plan.judge.judge(
-                Picture(record.width_px, record.height_px, seen.get(content_id, ()), views)
+                Picture(each.width_px, each.height_px, seen.get(content_id, ()), views)
             )
-            for content_id, record in of_content.items()
+            for content_id, each in of_content.items()
             if content_id not in unseen
         }
         judged = self._with_absent(plan, conditions, absent_cosines, judged)
@@ -197,7 +199,7 @@ class Reranker:
     def _look(
         self, content_ids: Sequence[int], answer: Reranked
     ) -> tuple[DetectorRecord | None, dict[int, Sequence[Detection]], dict[int, str]]:
-        """What is in the candidates, from the store or by looking now, and what was not seen."""
+        """Looks at candidates not seen before. What could not be stored, and what not be seen."""
         with self.store.reading() as connection:
             detector = find_detector(connection, self.detector.key)
             known = looked_at(connection, detector, content_ids) if detector else set()
@@ -225,10 +227,18 @@ class Reranker:
                 )
                 if detector is None:
                     detector = DetectorRecord(0, built.id, self.detector.name, built.labels)
+            with self.store.reading() as connection:
+                detector = find_detector(connection, self.detector.key) or detector
+        return detector, fresh, unseen
+
+    def _stored(
+        self, detector: DetectorRecord | None, plan: _Plan, content_ids: Sequence[int]
+    ) -> dict[int, list[Detection]]:
+        if detector is None:
+            return {}
+        wanted = {label for labels in plan.labels.values() for label in labels}
         with self.store.reading() as connection:
-            detector = find_detector(connection, self.detector.key) or detector
-            stored = detections_of(connection, detector, content_ids) if detector else {}
-        return detector, {**stored, **fresh}, unseen
+            return detections_of(connection, detector, content_ids, wanted)
 
     # -- what the query's nouns mean to this detector
 
@@ -317,7 +327,7 @@ class Reranker:
     def _views(
         self,
         plan: _Plan,
-        of_content: Mapping[int, ImageRecord],
+        of_content: Mapping[int, Candidate],
         seen: Mapping[int, Sequence[Detection]],
         answer: Reranked,
     ) -> dict[int, Vector]:
@@ -411,12 +421,12 @@ class Reranker:
 
     def _order(
         self,
-        candidates: Sequence[tuple[ImageRecord, float]],
+        candidates: Sequence[Candidate],
         judged: Mapping[int, Judgement],
         unseen: Mapping[int, str],
         plan: _Plan,
     ) -> list[Ranked]:
-        cosines = {record.content_id: score for record, score in candidates}
+        cosines = {candidate.content_id: candidate.score for candidate in candidates}
         ids = list(cosines)
         deviations = dict(
             zip(ids, _standardised(np.array([cosines[id] for id in ids])), strict=True)

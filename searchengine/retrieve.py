@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -98,17 +99,12 @@ def nearest(
     top_k: int,
     which: Filter,
     leave_out: str | None = None,
-    among: Collection[int] | None = None,
 ) -> list[tuple[ImageRecord, float]]:
     """The `top_k` files nearest to the query among those that pass the filter, best first.
 
-    `leave_out` is the path of a file that may not answer (the picture searched by), `among` the
-    only contents that may.
+    `leave_out` is the path of a file that may not answer (the picture searched by).
     """
     allowed = None if which.is_empty else lookup.contents_matching(connection, which)
-    if among is not None:
-        few = np.fromiter(among, np.int64, len(among))
-        allowed = few if allowed is None else np.intersect1d(allowed, few)
     # one content more: the picture that is left out would take a place otherwise
     extra = 1 if leave_out is not None else 0
     ids, scores = index.search(query, top_k=top_k + extra, allowed=allowed)
@@ -121,3 +117,38 @@ def nearest(
         real = os.path.realpath(leave_out)
         found = [item for item in found if os.path.realpath(item[0].path) != real]
     return found[:top_k]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A content that a query's conditions will be held against."""
+
+    content_id: int
+    score: float  # cosine with the query
+    width_px: int
+    height_px: int
+
+
+def candidates(
+    connection: Connection,
+    index: VectorIndex,
+    query: Vector,
+    *,
+    number: int,
+    which: Filter,
+    meeting: Collection[int] | None,
+) -> list[Candidate]:
+    """The `number` contents nearest to the query, and as many of those in `meeting`.
+
+    `meeting` are contents known to meet the conditions, however far from the query.
+    """
+    allowed = None if which.is_empty else lookup.contents_matching(connection, which)
+    ids, scores = index.search(query, top_k=number, allowed=allowed)
+    cosines = dict(zip(ids.tolist(), scores.tolist(), strict=True))
+    if meeting:
+        few = np.fromiter(meeting, np.int64, len(meeting))
+        few = few if allowed is None else np.intersect1d(allowed, few)
+        ids, scores = index.search(query, top_k=number, allowed=few)
+        cosines |= dict(zip(ids.tolist(), scores.tolist(), strict=True))
+    sizes = lookup.sizes_of(connection, list(cosines))
+    return [Candidate(id, score, *sizes[id]) for id, score in cosines.items()]

@@ -6,12 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from searchengine.counting import (
-    count_probability,
-    likeliest_number,
-    limits,
-    number_distribution,
-)
+from searchengine.conditions import Operator
+from searchengine.counting import holds, limits, number_distribution
+
+
+def count_probability(probabilities: list[float], operator: Operator, n: int | None) -> float:
+    return holds(number_distribution(probabilities), operator, n)
+
+
+def likeliest_number(probabilities: list[float]) -> int:
+    return int(number_distribution(probabilities).argmax())
+
 
 chances = st.lists(st.floats(0, 1), max_size=12)
 
