@@ -286,8 +286,17 @@ def things_of(conditions: Conditions) -> tuple[Thing, ...]:
 
 
 def asked_count(count: Count) -> str:
-    """The condition as a reader would write it: "== 3 dog"."""
-    return f"how many {count.thing}" if count.n is None else f"{count.op} {count.n} {count.thing}"
+    """The condition in words: "exactly 3 × dog"."""
+    words = {
+        "==": "exactly",
+        ">=": "at least",
+        "<=": "at most",
+        ">": "more than",
+        "<": "fewer than",
+    }
+    if count.n is None:
+        return f"how many × {count.thing}"
+    return f"{words[count.op]} {count.n} × {count.thing}"
 
 
 def _lacking(first: Thing, second: Thing, seen: Mapping[Thing, _Seen]) -> str:

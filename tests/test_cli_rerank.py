@@ -44,8 +44,8 @@ def test_two_cats_are_found_counted_and_explained(run_command: RunCommand, pictu
 
     told = run_command("search", "exactly two cats", "-k", "1", "--explain").stdout
     assert "[2]" in told
-    assert "== 2 cat: 2 seen" in told
-    assert told.count("         cat ") == 2
+    assert "exactly 2 × cat: 2 seen" in told
+    assert told.count("╔cat ") == 2
 
     plain = json.loads(run_command("search", "two cats", "--json", "--no-rerank").stdout)
     assert plain["route"] == "embeddings"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from searchengine.engine import SearchResult
+    from searchengine.engine import Hit, SearchResult
 
 # nothing here can check them, so the answer comes with a warning
 _ONLY_WARNED = ("fine-grained", "text-in-image")
@@ -69,7 +69,7 @@ def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool
             f"{hit.rank:>3}  {hit.score:6.3f}  {hit.match or '-':<6}  {met}{taken}{hit.path}"
         )
         if explain:
-            _print_explanation(hit.explanation)
+            _print_explanation(hit)
         if kind:
             from searchengine.commands.thumbnails import thumbnail
 
@@ -85,16 +85,21 @@ def _met(explanation: dict[str, Any] | None) -> str:
     return f"{explanation['condition']:4.0%}{counted}"
 
 
-def _print_explanation(explanation: dict[str, Any] | None) -> None:
-    if explanation is None:
+def _print_explanation(hit: Hit) -> None:
+    """What was asked and what was seen, and where: each box once, drawn to scale."""
+    if hit.explanation is None:
         return
-    for part in explanation["parts"]:
+    boxes = []
+    for part in hit.explanation["parts"]:
         click.echo(f"       {part['asked']}: {part['found']}, {part['probability']:.0%} likely")
-        for box in part["boxes"]:
-            x0, y0, x1, y1 = (f"{value:.2f}" for value in box["box"])
-            click.echo(f"         {box['label']} {box['score']:.2f} at {x0},{y0} to {x1},{y1}")
-    for thing in explanation["not_checked"]:
+        boxes += [box for box in part["boxes"] if box not in boxes]
+    for thing in hit.explanation["not_checked"]:
         click.echo(f"       not checked: {thing}")
+    if boxes:
+        from searchengine.commands.drawing import draw_boxes
+
+        for line in draw_boxes(boxes, hit.width, hit.height):
+            click.echo(f"       {line}")
 
 
 def first_of_weak_tail(levels: Sequence[str | None]) -> int | None:
