@@ -37,11 +37,17 @@ def comparable(parse: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("row", read_queries(OWN), ids=lambda row: row["query"])
-def test_query_gets_its_verdicts_and_its_parse(row: dict[str, str]) -> None:
-    assessment = check(row["query"])
-    assert set(assessment.labels) == set(row["labels"].split(","))
-    assert comparable(assessment.conditions.as_json()) == comparable(json.loads(row["parse"]))
+@pytest.mark.parametrize("verdict", VERDICTS)
+def test_queries_get_their_verdicts_and_their_parse(verdict: str) -> None:
+    rows = [row for row in read_queries(OWN) if verdict in row["labels"].split(",")]
+    wrong = []
+    for row in rows:
+        assessment = check(row["query"])
+        said = (set(assessment.labels), comparable(assessment.conditions.as_json()))
+        if said != (set(row["labels"].split(",")), comparable(json.loads(row["parse"]))):
+            wrong.append((row["query"], said))
+    assert len(rows) > 50
+    assert wrong == []
 
 
 @pytest.mark.data

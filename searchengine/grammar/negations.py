@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from searchengine.conditions import Thing
-from searchengine.grammar.phrase_table import PhraseTable
 from searchengine.grammar.phrases import Item, Phrase
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
@@ -31,7 +30,10 @@ class NegationReader:
         table = words.table["negation"]
         self._having = frozenset(table["having"])
         self._be = frozenset(table["be"])
-        self._trailing = PhraseTable((phrase, True) for phrase in table["trailing"])
+        self._signs = frozenset(table["signs"])
+        self._leading = frozenset(table["leading"])
+        self._scene_prepositions = frozenset(table["scene_prepositions"])
+        self._joining = frozenset(table["joining"])
 
     def read(self, items: Sequence[Item], text: str) -> list[Absence]:
         """The absences, in the order of the sentence."""
@@ -91,7 +93,7 @@ class NegationReader:
         for item in items[at : at + 5]:
             if isinstance(item, Unit) and item.kind == "mark":
                 break
-            if isinstance(item, Phrase) and item.noun in ("sign", "notice", "poster"):
+            if isinstance(item, Phrase) and item.noun in self._signs:
                 return item is not items[at + 1] if at + 1 < len(items) else True
         return False
 
@@ -135,7 +137,7 @@ class NegationReader:
                         nxt < len(items)
                         and isinstance(items[nxt], Unit)
                         and (
-                            items[nxt].lower in ("or", "nor", "and", "no", "any", "without", "not")  # type: ignore[union-attr]
+                            items[nxt].lower in self._joining  # type: ignore[union-attr]
                         )
                     ):
                         nxt += 1
@@ -166,7 +168,7 @@ class NegationReader:
         if link.lower in ("or", "nor"):
             return True
         denied = at > position + 2 and any(
-            isinstance(item, Unit) and item.lower in ("no", "without", "or", "nor", "not", "any")
+            isinstance(item, Unit) and item.lower in self._joining - {"and"}
             for item in items[position + 2 : at]
         )
         if denied:
@@ -239,7 +241,7 @@ class NegationReader:
                 things, end = self._things(items, position)
                 if not words.in_class(things[0].noun, "abstract", "scenery"):
                     return self._made(things, items, at, end)
-            return self._made([Thing("person")], items, at, at + 1, until_mark=True)
+            return self._made([Thing("person")], items, at, at + 1)
         if isinstance(following, Phrase):
             return self._denied(items, at, position, following, unit, saw_verb)
         if (
@@ -300,7 +302,6 @@ class NegationReader:
         last: int,
         *,
         bare: bool = False,
-        until_mark: bool = False,
     ) -> Absence:
         """The absence, stretched over the words that go with it on both sides."""
         start, end = items[first].start, items[last - 1].end
@@ -313,8 +314,7 @@ class NegationReader:
             goes_with = (
                 item.kind in ("conj", "mark", "aux", "pron", "det")
                 or item.lower in self._be
-                or item.lower
-                in ("with", "in", "where", "has", "have", "of", "just", "as long as", "long")
+                or item.lower in self._leading
             )
             if not goes_with or (item.kind == "mark" and item.lower not in ",;-–—:("):
                 break
@@ -334,24 +334,7 @@ class NegationReader:
                 item.kind == "conj" and item.lower in ("and", "but", "or", "&", "with", "while")
             ):
                 break
-            if item.kind in ("rel", "prep") and item.lower in (
-                "in",
-                "on",
-                "at",
-                "by",
-                "near",
-                "during",
-                "after",
-                "before",
-                "from",
-                "with",
-                "over",
-                "under",
-                "along",
-                "beside",
-                "next to",
-                "behind",
-            ):
+            if item.kind in ("rel", "prep") and item.lower in self._scene_prepositions | {"with"}:
                 following = items[last + 1] if last + 1 < len(items) else None
                 if isinstance(following, Phrase) and self._is_scene(following):
                     break

@@ -50,11 +50,9 @@ class PhraseReader:
         self._people_groups = frozenset(counting["people_groups"])
         self._numbered = frozenset(counting["numbered"])
         self._numbered_parts = frozenset(counting["numbered_parts"])
-        self._worn_in_pairs = frozenset(counting["worn_in_pairs"])
         attributes = words.table["attributes"]
         self._child_sizes = frozenset(attributes["child_sizes"])
         self._child_nouns = frozenset(attributes["child_nouns"])
-        self._own_names = frozenset(attributes["names"])
 
     def read(self, units: Sequence[Unit]) -> list[Item]:
         """The sentence as phrases and what stands between them."""

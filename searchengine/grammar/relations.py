@@ -8,13 +8,9 @@ from typing import cast
 
 from searchengine.conditions import Relation, RelationName
 from searchengine.grammar.phrases import Item, Phrase
+from searchengine.grammar.place_rules import PlaceRules
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
-
-_CONTAINER_LABELS = frozenset(
-    "bottle,wine glass,cup,bowl,vase,sink,toilet,oven,microwave,refrigerator,suitcase,backpack,"
-    "handbag,bed,chair,couch,car,bus,train,truck,boat,airplane,toaster".split(",")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +29,12 @@ class RelationReader:
         self._words = words
         table = words.table
         self._bare: dict[str, str] = table["relation_words"]["bare"]
-        self._not_over = frozenset(table["relation_verbs"]["over"])
-        self._pictures = frozenset(table["request"]["pictures"])
+        rules = table["relation_rules"]
+        self._ties = frozenset(rules["ties"])
+        self._wearing = frozenset(rules["wearing"])
+        self._need_object = frozenset(rules["need_object"])
+        self._between = frozenset(rules["between"])
+        self._rules = PlaceRules(words)
 
     def read(self, items: Sequence[Item]) -> list[Found]:
         """The relations, in the order of the sentence, each once."""
@@ -63,7 +63,7 @@ class RelationReader:
         if subject_at is None:
             return self._fronted(items, at, target, name)
         subject = cast(Phrase, items[subject_at])
-        if not self._holds(items, at, name, subject, obj):
+        if not self._rules.holds(items, at, name, subject, obj):
             return []
         found = [Found(Relation(subject.thing, name, obj.thing), unit.start, unit.end)]
         if name == "between" and not obj.quantity:
@@ -103,7 +103,7 @@ class RelationReader:
         while position >= 0:
             item = items[position]
             if isinstance(item, Phrase):
-                if item.noun not in ("right", "left", "land"):
+                if item.noun not in self._between:
                     break
                 position -= 1
                 continue
@@ -152,7 +152,11 @@ class RelationReader:
                 return position if phrase.noun else None
             upper = cast(Phrase, items[above])
             if link == "of":
-                if self._is_picture(upper) or upper.is_group or upper.noun in ("number", "lot"):
+                if (
+                    self._rules.is_picture(upper)
+                    or upper.is_group
+                    or upper.noun in ("number", "lot")
+                ):
                     return position
             elif link in ("inside", "with", "wearing"):
                 wears = words.in_class(phrase.noun, "clothing", "body") or not phrase.noun
@@ -195,7 +199,7 @@ class RelationReader:
             return item.lower
         if item.kind in ("word", "noun"):
             base = words.verb_base(item.lower)
-            if base in ("wear", "sport", "don") or item.lower == "worn":
+            if base in self._wearing or item.lower == "worn":
                 return "wearing"
             if base in words.carrying:
                 return "doing"
@@ -204,14 +208,11 @@ class RelationReader:
     def _is_animate(self, phrase: Phrase) -> bool:
         return phrase.is_name or self._words.is_animate(phrase.noun)
 
-    def _is_picture(self, phrase: Phrase) -> bool:
-        return phrase.noun.lower() in self._pictures
-
     def _without_object(self, items: Sequence[Item], at: int, name: RelationName) -> list[Found]:
         """a table with a laptop ON IT; the bench the dog is UNDER; a statue with a bird ON TOP"""
         unit = cast(Unit, items[at])
         pronoun = at + 1 < len(items) and getattr(items[at + 1], "kind", "") == "pron"
-        if not pronoun and unit.lower in ("on", "in", "by", "near", "over", "into", "onto"):
+        if not pronoun and unit.lower in self._need_object:
             return self._stranded(items, at, name)
         if not pronoun and unit.lower not in self._bare:
             return []
@@ -240,22 +241,10 @@ class RelationReader:
         if holder_at is None:
             return []
         link = [item for item in items[holder_at + 1 : subject_at] if isinstance(item, Unit)]
-        ties = (
-            "with",
-            "has",
-            "have",
-            "having",
-            "had",
-            "w/",
-            "featuring",
-            "showing",
-            "where",
-            "got",
-        )
-        if not any(item.lower in ties for item in link):
+        if not any(item.lower in self._ties for item in link):
             return []
         subject, holder = cast(Phrase, items[subject_at]), cast(Phrase, items[holder_at])
-        if not self._holds(items, at, name, subject, holder):
+        if not self._rules.holds(items, at, name, subject, holder):
             return []
         return [Found(Relation(subject.thing, name, holder.thing), unit.start, unit.end)]
 
@@ -302,7 +291,7 @@ class RelationReader:
                 if item.is_group and position + 2 < len(items):
                     after = items[position + 2]
                     item = after if isinstance(after, Phrase) and after.noun else item
-                if between and is_linked and self._holds(items, at, name, item, obj):
+                if between and is_linked and self._rules.holds(items, at, name, item, obj):
                     return [Found(Relation(item.thing, name, obj.thing), unit.start, unit.end)]
                 return []
             between.append(item)
@@ -347,119 +336,3 @@ class RelationReader:
             if item.kind == "mark":
                 break
         return None
-
-    def _holds(
-        self, items: Sequence[Item], at: int, name: RelationName, subject: Phrase, obj: Phrase
-    ) -> bool:
-        """Whether both are things whose places can be compared, and not a thing and a scene."""
-        words = self._words
-        unit = cast(Unit, items[at])
-        if not subject.noun or not obj.noun or self._is_picture(obj):
-            return False
-        if self._is_picture(subject) and not self._hangs(subject, name):
-            return False
-        if self._is_thing(obj.noun) is False or self._is_thing(subject.noun) is False:
-            return False
-        if words.in_class(obj.noun, "scenery") and not words.in_class(obj.noun, "object", "plant"):
-            return False
-        if words.in_class(subject.noun, "scenery") and not words.in_class(subject.noun, "object"):
-            return False
-        if unit.lower == "over" and self._verb_before(items, at) in self._not_over:
-            return False
-        if unit.lower == "by" and self._is_agent(items, at, obj):
-            return False
-        is_place = words.in_class(obj.noun, "place")
-        if name == "on":
-            return not is_place and self._is_support(obj)
-        if name == "inside":
-            return self._is_container(unit, subject, obj)
-        if unit.lower in ("near", "by", "near to", "close to", "nearby"):
-            return (not is_place and not obj.is_name) or subject.is_name
-        return True
-
-    def _hangs(self, subject: Phrase, name: RelationName) -> bool:
-        """A picture above a sofa is a thing itself."""
-        return (
-            not subject.is_plural
-            and name in ("above", "below", "on", "under", "next_to", "left_of", "right_of")
-            and self._words.in_class(subject.noun, "object")
-        )
-
-    def _verb_before(self, items: Sequence[Item], at: int) -> str:
-        """The base of the last verb before a relation, or ""."""
-        for item in reversed(items[:at]):
-            if isinstance(item, Unit):
-                if item.kind == "mark":
-                    break
-                if item.kind in ("word", "noun") and (base := self._words.verb_base(item.lower)):
-                    return base
-        return ""
-
-    def _is_thing(self, noun: str) -> bool | None:
-        """False for what is no visible thing; None where no list knows the word."""
-        words = self._words
-        lower = noun.lower()
-        physical = ("object", "container", "clothing", "body", "animal", "food", "plant", "place")
-        if lower in words.nouns.label_words or words.in_class(lower, *physical):
-            return True
-        if words.in_class(lower, "abstract"):
-            return False
-        return None
-
-    def _is_support(self, obj: Phrase) -> bool:
-        known = self._is_thing(obj.noun) or bool(self._words.nouns.detects(obj.noun.lower()))
-        if obj.determiner or obj.is_owned or obj.quantity or obj.attribute or obj.is_plural:
-            return not obj.is_name
-        return known and not self._words.in_class(obj.noun, "food")
-
-    def _is_container(self, unit: Unit, subject: Phrase, obj: Phrase) -> bool:
-        words = self._words
-        noun = obj.noun.lower()
-        if words.is_person(noun):
-            return False
-        if words.in_class(noun, "clothing"):
-            small = (
-                self._words.is_animate(subject.noun) and not self._words.is_person(subject.noun)
-            ) or words.in_class(subject.noun, "object", "food")
-            return small and words.nouns.singular_tail(noun) in (
-                "hat",
-                "boot",
-                "shoe",
-                "sock",
-                "slipper",
-                "helmet",
-                "glove",
-                "cap",
-                "welly",
-                "bowler hat",
-                "top hat",
-            )
-        if unit.lower.startswith(("inside", "within")) and self._is_thing(noun):
-            return not words.in_class(noun, "place")
-        if words.in_class(noun, "container") or noun in ("tree", "bush", "drawer", "vehicle"):
-            return True
-        return (
-            words.nouns.canonical(words.nouns.singular_tail(noun)) in _CONTAINER_LABELS
-            or words.nouns.canonical(noun) in _CONTAINER_LABELS
-        )
-
-    def _is_agent(self, items: Sequence[Item], at: int, obj: Phrase) -> bool:
-        """herded by a collie: who did it, and no place"""
-        words = self._words
-        previous = items[at - 1] if at else None
-        if not isinstance(previous, Unit) or previous.kind not in ("word", "noun", "adj"):
-            return not (obj.determiner or obj.is_owned or obj.attribute)
-        base = words.verb_base(previous.lower)
-        if (
-            previous.lower.endswith("ing")
-            or base in words.posture
-            or previous.lower in words.adverbs
-        ):
-            return False
-        return words.is_verb(previous.lower) and previous.lower not in (
-            "sat",
-            "stood",
-            "lying",
-            "hung",
-            "left",
-        )

@@ -16,7 +16,6 @@ class TextReader:
     """Finds the parts of a sentence that ask for text."""
 
     def __init__(self, words: Words) -> None:
-        self._words = words
         table = words.table["text_in_image"]
         self._carriers = PhraseTable((carrier, True) for carrier in table["carriers"])
         self._verbs = PhraseTable((verb, True) for verb in table["verbs"])
