@@ -50,22 +50,27 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--encoder", default="starter")
     parser.add_argument("--fit", action="store_true", help="write config/match_levels.toml")
+    parser.add_argument(
+        "--half",
+        choices=("first", "second"),
+        help="measure with half of starter's embedding, an encoder of its own: what carries over?",
+    )
     options = parser.parse_args()
     settings = load_settings(encoder=options.encoder)
     spec = encoders.resolve(options.encoder, cache_dir=settings.cache_dir)
     encoder = encoders.build_encoder(
         spec, encoders.EncoderOptions(cache_dir=settings.cache_dir), announce=print
     )
-    world = World(options.data, encoder)
-    if options.fit:
+    world = World(options.data, encoder, half=options.half)
+    if options.fit and not options.half:
         text, picture = fit(list(world.text_cases("fit"))), fit(list(world.picture_cases("fit")))
         write(text, picture, encoder.id)
     rows = [
         *measure(world.text_cases("measure"), load_fit("text")),
         *measure(world.picture_cases("measure"), load_fit("picture")),
     ]
-    report("match_levels", 0, rows)
-    if options.fit:
+    report(f"match_levels_{options.half}_half" if options.half else "match_levels", 0, rows)
+    if options.fit and not options.half:
         write_table(rows, encoder.id)
 
 
@@ -99,16 +104,22 @@ def _percent(values: np.ndarray) -> float | str:
 
 
 class World:
-    """Libraries and queries of each half, as embeddings that are computed once."""
+    """Libraries and queries, as embeddings that are computed once.
 
-    def __init__(self, data: Path, encoder: Encoder) -> None:
+    `half` takes one half of starter's, which is two side by side: trained on captions, and made
+    of class names.
+    """
+
+    def __init__(self, data: Path, encoder: Encoder, *, half: str | None = None) -> None:
         self.data, self.encoder = data, encoder
+        middle = encoder.dimension // 2
+        self.columns = {"first": slice(0, middle), "second": slice(middle, None)}.get(half or "")
         # the weights as well: two revisions may bear one id while they are being made
         probe = encoder.encode_texts(["probe"]).tobytes()
         digest = hashlib.sha256(encoder.id.encode() + probe).hexdigest()[:12]
         self.cache = RESULTS / f"match_levels-{digest}"
         self.cache.mkdir(parents=True, exist_ok=True)
-        self.prompts = encoder.encode_texts(unrelated_prompts())
+        self.prompts = self.texts(unrelated_prompts())
 
     def text_cases(self, half: Half) -> Iterator[Case]:
         pictures, captions = self.flickr(half)
@@ -235,7 +246,10 @@ class World:
         if not path.exists():
             np.save(path, make())
         kept: np.ndarray = np.load(path)
-        return kept
+        if self.columns is None:
+            return kept
+        part = kept[..., self.columns]
+        return part / np.linalg.norm(part, axis=-1, keepdims=True)
 
 
 def _hits(
