@@ -458,7 +458,7 @@ class Library:
         found, skipped = zeroshot.find_pictures(paths, self.settings.exclude)
         if not found:
             return iter(skipped)
-        lazy = self.encoder
+        lazy = self.classifying_encoder
         prompts = None
         if multi:
             prompts = prompt_embeddings(lazy, self.settings.cache_dir, announce=self.announce)
@@ -505,6 +505,11 @@ class Library:
             record = self.store.default_encoder()
             if record is not None:
                 return self._searching_encoder(record)[1]
+        return self._encoder_for_indexing()
+
+    @property
+    def classifying_encoder(self) -> LazyEncoder:
+        """The one asked for, which the library need not hold, else as in `encoder`."""
         return self._encoder_for_indexing()
 
     @property

@@ -16,8 +16,9 @@ from fakes import COLOURS, ColourEncoder
 from photographs import copy_photographs, photograph
 
 import searchengine
-from indexer.errors import UsageError
+from indexer.errors import EncoderMismatch, UsageError
 from indexer.records import Skipped
+from searchengine import open_library
 from searchengine.commands.classify import classify as command
 from searchengine.prompts import label_templates, unrelated_prompts
 from searchengine.zeroshot import (
@@ -219,6 +220,18 @@ def test_labels_that_only_a_specialist_tells_apart_get_a_warning(
     assert warning["name"] == "fine-grained"
     assert warning["triggers"] == ["beagle", "border collie"]
     assert "Note: beagle, border collie: " in err and "classifier" in err
+
+
+def test_an_encoder_that_the_library_does_not_hold_may_classify(tmp_path: Path) -> None:
+    pictures = make_picture(tmp_path / "pictures" / "a.png").parent
+    with open_library(tmp_path / "library", encoder="starter") as library:
+        library.index(pictures)
+    with open_library(tmp_path / "library", encoder="ViT-B-32-256") as library:
+        assert library.classifying_encoder.key == "ViT-B-32-256/datacomp_s34b_b86k"
+        with pytest.raises(EncoderMismatch):
+            library.search("a cat")
+    with open_library(tmp_path / "library") as library:
+        assert library.classifying_encoder.key.startswith("starter/")
 
 
 def test_classify_from_python(tmp_path: Path) -> None:

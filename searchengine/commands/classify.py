@@ -87,7 +87,7 @@ def classify(
                 best = outcome.labels[: top_k or SHOWN]
                 told = ", ".join(f"{scored.label} {scored.probability:.0%}" for scored in best)
                 click.echo(f"{outcome.path}: {told}")
-        encoder = opened.encoder.key if pictures else ""
+        encoder = opened.classifying_encoder.key if pictures else ""
     if as_json:
         report = {
             "encoder": encoder,
