@@ -153,6 +153,8 @@ class PhraseReader:
             if self._is_verb_here(gathered, lower, units, at):
                 gathered.verbs = 1
                 return 0
+            if lower.endswith("ed") and len(lower) > 4 and not words.is_noun(lower):
+                return 0
             if lower in words.attributes and (lower in words.colours or not words.is_noun(lower)):
                 return 0
             return self._take_noun(gathered, unit, units, at)
@@ -288,11 +290,15 @@ class PhraseReader:
         if unit.lower in words.adverbs or unit.lower.endswith("ly"):
             return self._noun_follows(units, at + 1) and not words.is_noun(unit.lower)
         if words.is_verb(unit.lower):
-            return words.is_participle(unit.lower) and self._noun_follows_strictly(units, at + 1)
+            return words.is_participle(unit.lower) and self._is_noun_at(units, at + 1)
         return not (unit.lower.endswith(("ing", "ed")) and len(unit.lower) > 5)
 
-    def _noun_follows_strictly(self, units: Sequence[Unit], at: int) -> bool:
-        return False
+    def _is_noun_at(self, units: Sequence[Unit], at: int) -> bool:
+        """WALKING boots: a participle goes on towards a noun that stands right behind it."""
+        return at < len(units) and (
+            units[at].kind == "noun"
+            or (units[at].kind == "word" and self._words.is_noun(units[at].lower))
+        )
 
     def _joins_attributes(self, units: Sequence[Unit], at: int) -> bool:
         """red AND white striped: both belong to the noun that follows."""
@@ -386,7 +392,7 @@ class PhraseReader:
             return True  # a family of four
         if quantity.terms[0][0] == "?":
             return not words.in_class(noun, "abstract")
-        if noun in words.units or (
+        if {noun, words.plurals.one_of(noun)} & words.units or (
             words.in_class(noun, "abstract") and noun not in words.nouns.label_words
         ):
             return False

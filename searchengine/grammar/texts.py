@@ -111,8 +111,9 @@ class TextReader:
             sure = lowers[position] not in self._unsure or self._is_name_or_number(tokens, end)
             return self._content_end(tokens, lowers, end, is_open=True) if sure else at
         if " ".join(lowers[at:after]) in self._numbered:
-            if lowers[position] in self._showing and self._holds_number(tokens, position + 1):
-                return self._content_end(tokens, lowers, position + 1, is_open=False)
+            if lowers[after] in self._showing and self._holds_number(tokens, after + 1):
+                number = self._number_at(tokens, after + 1)
+                return self._content_end(tokens, lowers, number, is_open=False)
             if re.fullmatch(r"\d{2,}|#\d+", tokens[after].text):
                 return after + 1
         if lowers[position - 1] == "with" and tokens[position].is_capital:
@@ -138,6 +139,12 @@ class TextReader:
         return any(
             token.text[:1] in "£$€" or (token.text[:1].isdigit()) for token in tokens[at : at + 4]
         )
+
+    def _number_at(self, tokens: Sequence[Token], at: int) -> int:
+        """Where the number stands that `_holds_number` saw."""
+        while tokens[at].text[:1] not in "£$€" and not tokens[at].text[:1].isdigit():
+            at += 1
+        return at
 
     def _is_name_or_number(self, tokens: Sequence[Token], at: int) -> bool:
         """Whether something that can be a text stands there: a capital, a code, a number."""

@@ -69,7 +69,9 @@ class Words:
     def is_noun(self, word: str) -> bool:
         """Whether a list knows it as a noun, singular or plural."""
         nouns = self.nouns.nouns
-        return word in nouns or self.plurals.singular(word) in nouns
+        if word in nouns or self.plurals.is_only_plural(word):
+            return True
+        return self.plurals.singular(word) in nouns
 
     @lru_cache(maxsize=4096)  # noqa: B019
     def is_compound(self, phrase: str) -> bool:
