@@ -40,7 +40,11 @@ from searchengine.retrieve import Candidate
 
 LabelsOf = Callable[[str, Sequence[str]], tuple[str, ...]]
 
-EMBEDDING_WEIGHT = 0.5  # nats a standard deviation of the cosine is worth beside the conditions
+# nats that a standard deviation of the cosine is worth beside the conditions: little for "three
+# dogs", more the more words there are that only the embedding can tell ("... in deep snow")
+EMBEDDING_WEIGHT = 0.25
+EMBEDDING_WEIGHT_A_WORD = 0.2
+_MOST_WORDS = 5
 _LEAST_PROBABILITY = 1e-4  # so that no detector's slip puts a picture out of reach
 _CROPS_A_PICTURE = 6  # surest boxes whose crops are looked at
 _CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
@@ -427,6 +431,7 @@ class Reranker:
         plan: _Plan,
     ) -> list[Ranked]:
         cosines = {candidate.content_id: candidate.score for candidate in candidates}
+        weight = _embedding_weight(plan.judge.conditions)
         ids = list(cosines)
         deviations = dict(
             zip(ids, _standardised(np.array([cosines[id] for id in ids])), strict=True)
@@ -440,7 +445,7 @@ class Reranker:
             probability = judgement.probability if judgement else unknown
             totals[content_id] = (
                 float(np.log(max(probability, _LEAST_PROBABILITY)))
-                + EMBEDDING_WEIGHT * deviations[content_id]
+                + weight * deviations[content_id]
             )
             ranked[content_id] = {
                 "detector": self.detector.key,
@@ -453,6 +458,17 @@ class Reranker:
             }
         ids.sort(key=lambda content_id: (-totals[content_id], content_id))
         return [Ranked(id, round(totals[id], 6), ranked[id]) for id in ids]
+
+
+def _embedding_weight(conditions: Conditions) -> float:
+    """Grows with the words of the content that no condition accounts for."""
+    accounted = {word for thing in things_of(conditions) for word in str(thing).lower().split()}
+    accounted |= {word for each in conditions.relations for word in each.relation.split("_")}
+    words = set(re.findall(r"[^\W\d_]{4,}", conditions.content.lower()))
+    # a noun stands there in the plural: what it begins with tells it
+    stems = tuple(word[:4] for word in accounted if len(word) > 2)
+    left = {word for word in words if not word.startswith(stems)} if stems else words
+    return EMBEDDING_WEIGHT + EMBEDDING_WEIGHT_A_WORD * min(len(left), _MOST_WORDS)
 
 
 def _standardised(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
