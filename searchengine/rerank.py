@@ -7,7 +7,7 @@ the conditions mean for boxes stands in `evidence`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -30,15 +30,14 @@ from indexer.errors import LibraryError
 from indexer.records import Detection, DetectorRecord, EncoderRecord
 from indexer.store import Store
 from searchengine import counting
-from searchengine.binding import Attributes, Vector, crop
-from searchengine.colours import basic_colours, colour_shares
+from searchengine.binding import Vector, crop
+from searchengine.colours import colour_shares
 from searchengine.conditions import Conditions, Thing
 from searchengine.detector import LazyDetector
-from searchengine.evidence import Judge, Judgement, Part, Picture, things_of
+from searchengine.evidence import Judgement, Part, Picture, things_of
 from searchengine.look import LookOptions, OnLook, look_at, read_picture
+from searchengine.plan import LabelsOf, Plan, Planner
 from searchengine.retrieve import Candidate
-
-LabelsOf = Callable[[str, Sequence[str]], tuple[str, ...]]
 
 # nats that a standard deviation of the cosine is worth beside the conditions: little for "three
 # dogs", more the more words there are that only the embedding can tell ("... in deep snow")
@@ -67,15 +66,6 @@ class Reranked:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    judge: Judge
-    labels: dict[str, tuple[str, ...]]
-    guessed: dict[str, str]  # noun -> the label that the encoder found nearest
-    attributes: Attributes | None
-    doubtful: frozenset[Thing]  # things whose boxes need the encoder's view
-
-
 class Reranker:
     """Holds what re-ranking needs: the library, a detector, the encoder, the words."""
 
@@ -93,9 +83,9 @@ class Reranker:
         self.record = record
         self.encoder = encoder
         self.labels_of = labels_of
+        self._planner = Planner(labels_of, encoder)
         self.options = options
         self.on_look: OnLook = lambda _done, _total: None
-        self._texts: dict[str, Vector] = {}
 
     # -- candidates from the whole library
 
@@ -162,7 +152,7 @@ class Reranker:
         answer = Reranked()
         of_content = {candidate.content_id: candidate for candidate in candidates}
         detector, fresh, unseen = self._look(list(of_content), answer)
-        plan = self._plan(conditions, detector.labels if detector else ())
+        plan = self._planner.plan(conditions, detector.labels if detector else ())
         seen = {**self._stored(detector, plan, list(of_content)), **fresh}
         views = self._views(plan, of_content, seen, answer)
         judged = {
@@ -184,7 +174,7 @@ class Reranker:
 
         Raises DetectorError.
         """
-        plan = self._plan(conditions, self.detector.get().labels)
+        plan = self._planner.plan(conditions, self.detector.get().labels)
         numbered = [
             replace(each, id=number, colours=colour_shares(picture, each.box_xyxy))
             for number, each in enumerate(detections, start=1)
@@ -236,7 +226,7 @@ class Reranker:
         return detector, fresh, unseen
 
     def _stored(
-        self, detector: DetectorRecord | None, plan: _Plan, content_ids: Sequence[int]
+        self, detector: DetectorRecord | None, plan: Plan, content_ids: Sequence[int]
     ) -> dict[int, list[Detection]]:
         if detector is None:
             return {}
@@ -244,93 +234,11 @@ class Reranker:
         with self.store.reading() as connection:
             return detections_of(connection, detector, content_ids, wanted)
 
-    # -- what the query's nouns mean to this detector
-
-    def _plan(self, conditions: Conditions, known: Sequence[str]) -> _Plan:
-        things = things_of(conditions)
-        labels: dict[str, tuple[str, ...]] = {}
-        guessed: dict[str, str] = {}
-        for noun in dict.fromkeys(thing.noun for thing in things):
-            labels[noun] = self.labels_of(noun, known)
-            if not labels[noun]:
-                nearest = self._nearest_label(noun, known)
-                if nearest is not None:
-                    labels[noun], guessed[noun] = (nearest,), nearest
-        present = self._named_beside(conditions, known)
-        labels |= {thing.noun: self.labels_of(thing.noun, known) for thing in present}
-        rivals = {
-            thing: [
-                other
-                for other in things
-                if other != thing and set(labels[other.noun]) & set(labels[thing.noun])
-            ]
-            for thing in things
-            if labels[thing.noun]
-        }
-        doubtful = {thing for thing, others in rivals.items() if thing.attribute or others}
-        attributes = None
-        if doubtful:
-            attributes = Attributes(
-                {thing: rivals[thing] for thing in doubtful},
-                self._encode_texts,
-                self.encoder.get().logit_scale,
-            )
-        judge = Judge(conditions, labels, attributes, present)
-        return _Plan(judge, labels, guessed, attributes, frozenset(doubtful))
-
-    def _named_beside(self, conditions: Conditions, known: Sequence[str]) -> list[Thing]:
-        """Things that a negated query's positive part names and the detector knows.
-
-        Only there: embeddings find "people" by themselves, but what is left of them once the
-        pictures with cars are gone may show none.
-        """
-        if not conditions.excluded:
-            return []
-        spoken_of = {thing.noun for thing in things_of(conditions)}
-        words = re.findall(r"[^\W\d_]+", conditions.positive.lower())
-        found: dict[tuple[str, ...], Thing] = {}
-        at = 0
-        while at < len(words):
-            for length in (3, 2, 1):
-                name = " ".join(words[at : at + length])
-                is_colour = length == 1 and bool(basic_colours(name))  # "orange"
-                labels = () if is_colour else self.labels_of(name, known)
-                if labels and not spoken_of & {name, *labels}:
-                    found.setdefault(labels, Thing(name))
-                if labels:
-                    break
-            at += length
-        return list(found.values())
-
-    def _nearest_label(self, noun: str, known: Sequence[str]) -> str | None:
-        """The label that means nearly the same to the text encoder.
-
-        Nearly the same: nearer than nineteen of twenty labels are to the label next to them, so
-        that the limit needs no number of its own for each encoder.
-        """
-        if len(known) < 3:
-            return None
-        labels = self._encode_texts([f"a photo of a {label}" for label in known])  # [L, D]
-        (word,) = self._encode_texts([f"a photo of a {noun}"])
-        between_labels = labels @ labels.T  # [L, L]
-        np.fill_diagonal(between_labels, -1.0)
-        limit = np.quantile(between_labels.max(axis=1), 0.95)
-        similarities = labels @ word
-        best = int(similarities.argmax())
-        return known[best] if similarities[best] > limit else None
-
-    def _encode_texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        missing = [text for text in dict.fromkeys(texts) if text not in self._texts]
-        if missing:
-            embeddings = self.encoder.get().encode_texts(missing)
-            self._texts.update(zip(missing, embeddings, strict=True))
-        return np.stack([self._texts[text] for text in texts])
-
     # -- crops
 
     def _views(
         self,
-        plan: _Plan,
+        plan: Plan,
         of_content: Mapping[int, Candidate],
         seen: Mapping[int, Sequence[Detection]],
         answer: Reranked,
@@ -363,7 +271,7 @@ class Reranker:
             self.on_look(done, len(files))
         return views
 
-    def _crops_wanted(self, plan: _Plan, detections: Sequence[Detection]) -> list[Detection]:
+    def _crops_wanted(self, plan: Plan, detections: Sequence[Detection]) -> list[Detection]:
         """The boxes worth a look, if the picture has something of everything doubtful."""
         found: dict[int, Detection] = {}
         for thing in plan.doubtful:
@@ -383,7 +291,7 @@ class Reranker:
 
     def _with_absent(
         self,
-        plan: _Plan,
+        plan: Plan,
         conditions: Conditions,
         absent_cosines: Mapping[Thing, Mapping[int, float]],
         judged: Mapping[int, Judgement],
@@ -405,7 +313,7 @@ class Reranker:
 
     def _note(
         self,
-        plan: _Plan,
+        plan: Plan,
         conditions: Conditions,
         unseen: Mapping[int, str],
         answer: Reranked,
@@ -428,7 +336,7 @@ class Reranker:
         candidates: Sequence[Candidate],
         judged: Mapping[int, Judgement],
         unseen: Mapping[int, str],
-        plan: _Plan,
+        plan: Plan,
     ) -> list[Ranked]:
         cosines = {candidate.content_id: candidate.score for candidate in candidates}
         weight = _embedding_weight(plan.judge.conditions)
