@@ -50,7 +50,9 @@ class Plurals:
 
     def one_of(self, noun: str) -> str:
         """The singular of a noun that is counted: four glasses are made of drinking glasses."""
-        return self._irregular.get(noun) or self.singular(noun)
+        if noun in self._irregular:
+            return self._irregular[noun]
+        return self._by_rule(noun) if noun in self._only_plural else self.singular(noun)
 
     def _by_rule(self, noun: str) -> str:
         if noun.endswith("children"):

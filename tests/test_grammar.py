@@ -94,6 +94,23 @@ def test_all_demands_of_a_sentence_hold_together() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("query", "content"),
+    [
+        ("show me three dogs", "dogs"),
+        ("two pupies playing tug of war", "puppies playing tug of war"),
+        ("a muddy pair of hiking boots", "a muddy hiking boots"),
+        ("family of four having breakfast", "family of four having breakfast"),
+        ("how many boats are in the marina?", "boats are in the marina"),
+        ("day three of the road trip", "day three of the road trip"),
+        ("I need a street with two cars and no people", "a street with cars"),
+        ("no people on the beach", "the beach"),
+    ],
+)
+def test_what_is_embedded_has_no_numbers_requests_or_absences(query: str, content: str) -> None:
+    assert read(query).content == content
+
+
 def test_sentence_without_demands_has_none() -> None:
     conditions = read("sunset over the sea")
     assert conditions.is_empty

@@ -66,8 +66,8 @@ class ModelReader:
                 return Name(at, end + 2, "model")
         if at and _MARK.fullmatch(token.lower) and self._is_numbered_mark(tokens, at):
             return Name(at, min(at + 2, len(tokens)), "model")
-        following = tokens[at + 1] if at + 1 < len(tokens) else None
-        if token.lower == "class" and token.is_capital and following and self._has_digit(following):
+        number = tokens[at + 1] if at + 1 < len(tokens) else None
+        if token.lower == "class" and token.is_capital and number and self._has_digit(number):
             return Name(at, at + 2, "model")
         if self._is_model_number(token, sentence, at):
             return Name(at, at + 1, "model")

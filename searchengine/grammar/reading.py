@@ -89,7 +89,9 @@ class Grammar:
         }
         positive = self._positive(text, absences) if absences else ""
         conditions = Conditions(
-            content=self._content(positive or text, units if not absences else None),
+            content=self._content(
+                positive or text, units if not absences else None, triggers["counting"]
+            ),
             counts=tuple(counts),
             relations=tuple(found.relation for found in relations),
             attributes=tuple(phrase.thing for phrase in bound),
@@ -173,7 +175,7 @@ class Grammar:
             positive = positive[: -len(last)].rstrip(" ,")
         return positive
 
-    def _content(self, text: str, units: Sequence[Unit] | None) -> str:
+    def _content(self, text: str, units: Sequence[Unit] | None, counted: Sequence[str]) -> str:
         """What to embed: without "show me", numbers and question words."""
         if units is None:
             units = self._units.read(
@@ -184,18 +186,21 @@ class Grammar:
         first = 0
         while first < len(spoken) and (found := self._requests.longest(spoken, first)):
             first += found[0]
-        skipped, pieces, end = 0, [], 0
-        for unit in units:
+        skipped, pieces = 0, []
+        dropped: set[str] = set()
+        for at, unit in enumerate(units):
             size = len(unit.lower.split())
             if skipped < first:
                 skipped += size
-                end = unit.end
-                continue
-            if unit.kind == "num":
-                pieces.append(text[end : unit.start])
-                end = unit.end
-        pieces.append(text[end:])
-        content = " ".join(" ".join(pieces).split()).strip(" ,;:?!")
+            elif unit.lower == "of" and at and units[at - 1].text in dropped:
+                continue  # a pair of
+            elif unit.kind == "num" and any(
+                unit.text in phrase and unit.text != phrase for phrase in counted
+            ):
+                dropped.add(unit.text)
+            else:
+                pieces.append(_as_meant(unit))
+        content = re.sub(r"\s+([,.;:!?)])", r"\1", " ".join(pieces)).strip(" ,;:?!")
         return content.removeprefix("of ") or " ".join(text.split())
 
 
@@ -209,6 +214,12 @@ def _without(items: Sequence[Item], absences: Sequence[Absence]) -> list[Item]:
         elif not kept or not (isinstance(kept[-1], Unit) and kept[-1].kind == "mark"):
             kept.append(Unit("mark", ",", ",", item.start, item.end))
     return kept
+
+
+def _as_meant(unit: Unit) -> str:
+    """The unit as written, its typos mended."""
+    is_mended = unit.kind in ("word", "noun") and not unit.is_possessive
+    return unit.lower if is_mended and unit.lower != unit.text.lower() else unit.text
 
 
 def _cut(text: str, spans: Sequence[Span]) -> tuple[str, ...]:
