@@ -224,7 +224,12 @@ class NegationReader:
                     and words.is_verb(item.lower)
                     and not words.is_noun(item.lower)
                 )
-                or (item.kind == "rel" and position == at + 1 and item.lower in ("on", "in"))
+                or (
+                    unit.kind == "negative"
+                    and item.kind == "rel"
+                    and position == at + 1
+                    and item.lower in ("on", "in")
+                )
             ):
                 saw_verb = True
             elif not (
