@@ -62,6 +62,7 @@ def main() -> None:
         spec, encoders.EncoderOptions(cache_dir=settings.cache_dir), announce=print
     )
     world = World(options.data, encoder, half=options.half)
+    commit = _commit()  # before the files that --fit writes make it dirty
     if options.fit and not options.half:
         text, picture = fit(list(world.text_cases("fit"))), fit(list(world.picture_cases("fit")))
         write(text, picture, encoder.id)
@@ -71,7 +72,7 @@ def main() -> None:
     ]
     report(f"match_levels_{options.half}_half" if options.half else "match_levels", 0, rows)
     if options.fit and not options.half:
-        write_table(rows, encoder.id)
+        write_table(rows, encoder.id, commit)
 
 
 # -- what is measured
@@ -356,7 +357,7 @@ def write(text: Fit, picture: Fit, encoder: str) -> None:
     config_path("match_levels.toml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-def write_table(rows: Sequence[dict[str, Any]], encoder: str) -> None:
+def write_table(rows: Sequence[dict[str, Any]], encoder: str, commit: str) -> None:
     """Puts the figures into docs/match-levels.md, between its marks."""
     document = Path(__file__).parent.parent / "docs" / "match-levels.md"
     text = document.read_text(encoding="utf-8")
@@ -376,7 +377,7 @@ def write_table(rows: Sequence[dict[str, Any]], encoder: str) -> None:
             for row in rows
         ),
         "",
-        f"In percent. {encoder}, {date.today()}, commit {_commit()}, {_processor()};",
+        f"In percent. {encoder}, {date.today()}, commit {commit}, {_processor()};",
         "`python benchmarks/match_levels.py --fit`.",
     ]
     table = "\n".join(lines)
