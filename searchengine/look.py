@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from PIL import Image
 
 from indexer.ahead import Ahead
 from indexer.detections import ContentFiles, files_of, remember_detector, write_looks
-from indexer.errors import LibraryError
-from indexer.records import Detection, DetectorRecord, Skipped
+from indexer.errors import LibraryError, LibraryLocked
+from indexer.records import Detection, Skipped
 from indexer.store import Store
 from searchengine.colours import colour_shares
 from searchengine.detector import Detector
@@ -27,7 +26,7 @@ class Looks:
     seen: dict[int, tuple[Detection, ...]] = field(default_factory=dict)
     unseen: dict[int, str] = field(default_factory=dict)
     done: int = 0  # contents that were seen, whether kept in `seen` or not
-    is_stored: bool = True
+    not_kept: str = ""  # why some of it could not be stored
     interrupted: bool = False
 
 
@@ -49,9 +48,9 @@ def look_at(
 ) -> Looks:
     """Looks at contents in batches, and stores each batch as soon as it is done.
 
-    Where another process writes to the library, or it may only be read, nothing is stored and the
-    answer says so. `keep`: also return what was seen. Ctrl-C is not raised: what is stored stays,
-    and the answer says `interrupted`. Raises DetectorError.
+    What is seen while another process writes to the library, or where it may only be read, is not
+    stored, and the answer says so. `keep`: also return what was seen. Ctrl-C is not raised: what
+    is stored stays, and the answer says `interrupted`. Raises DetectorError.
     """
     looks = Looks()
     done = 0
@@ -65,16 +64,10 @@ def look_at(
         return read_picture(file, target_px, options.max_megapixels)
 
     try:
-        with (
-            _writing(store) as may_write,
-            Ahead(options.workers, BATCH_SIZE * 3) as ahead,
-        ):
-            looks.is_stored = may_write
-            record = _remember(store, detector, name) if may_write and files else None
+        with Ahead(options.workers, BATCH_SIZE * 3) as ahead:
             for batch in _batches(ahead.map(read, files)):
                 seen = _look(detector, batch, looks)
-                if record is not None:
-                    write_looks(store, record, seen)
+                looks.not_kept = _keep(store, detector, name, seen) or looks.not_kept
                 looks.done += len(seen)
                 if keep:
                     looks.seen.update(seen)
@@ -127,23 +120,22 @@ def read_picture(file: ContentFiles, target_px: int, max_megapixels: float) -> I
     return reason
 
 
-def _remember(store: Store, detector: Detector, name: str) -> DetectorRecord:
-    return remember_detector(store, detector.id, name, detector.labels)
-
-
-@contextmanager
-def _writing(store: Store) -> Iterator[bool]:
-    """The writer's lock, if it can be had: a search goes on without it."""
-    writer = store.writer()
+def _keep(
+    store: Store, detector: Detector, name: str, seen: Mapping[int, Sequence[Detection]]
+) -> str:
+    """Stores a batch; returns why it could not be done, "" if it was. A search goes on anyway."""
     try:
-        writer.__enter__()
-    except (LibraryError, OSError):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        writer.__exit__(None, None, None)
+        # the lock is held for a moment only: nobody shall wait for a search
+        with store.writer():
+            record = remember_detector(store, detector.id, name, detector.labels)
+            write_looks(store, record, seen)
+    except LibraryLocked:
+        return "another process writes to the library"
+    except LibraryError as error:
+        return str(error)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _batches(

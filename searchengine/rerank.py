@@ -213,11 +213,11 @@ class Reranker:
             if looks.interrupted:
                 raise KeyboardInterrupt
             unseen = looks.unseen
-            if not looks.is_stored:
+            if looks.not_kept:
                 fresh = dict(looks.seen)
                 answer.notes.append(
-                    "Another process writes to the library, or it may only be read: what the "
-                    "detector saw now is not kept, and the next search looks again."
+                    f"What the detector saw now is not kept ({looks.not_kept}): "
+                    "the next search looks again."
                 )
                 if detector is None:
                     detector = DetectorRecord(0, built.id, self.detector.name, built.labels)

@@ -99,9 +99,9 @@ def _add_looks(looks: Looks, summary: IndexSummary) -> None:
     summary.interrupted = looks.interrupted
     for reason, contents in Counter(looks.unseen.values()).most_common():
         summary.notes.append(f"{contents:,} pictures were not looked at: {reason}.")
-    if not looks.is_stored:
+    if looks.not_kept:
         summary.notes.append(
-            "Another process writes to the library: what the detector saw was not kept. "
+            f"Some of what the detector saw was not kept ({looks.not_kept}). "
             "Run: searchengine index --detect"
         )
 
