@@ -462,6 +462,8 @@ class Library:
         prompts = None
         if multi:
             prompts = prompt_embeddings(lazy, self.settings.cache_dir, announce=self.announce)
+        if len(labels) > zeroshot.MANY_LABELS:
+            self.announce(f"Embedding {len(labels):,} labels")
         classifier = zeroshot.Classifier(lazy.get(), labels, prompts=prompts)
         outcomes = classifier.classify(
             found,

@@ -24,6 +24,7 @@ from searchengine.prompts import label_templates
 Floats = npt.NDArray[np.float32]
 BATCH = 32
 MAX_LABELS = 10_000
+MANY_LABELS = 200  # more take seconds to embed
 
 
 @dataclass(frozen=True, slots=True)
