@@ -39,14 +39,15 @@ class Planner:
     def plan(self, conditions: Conditions, known: Sequence[str]) -> Plan:
         """`known` are the detector's labels. Raises EncoderError."""
         things = things_of(conditions)
-        labels: dict[str, tuple[str, ...]] = {}
         guessed: dict[str, str] = {}
-        for noun in dict.fromkeys(thing.noun for thing in things):
-            labels[noun] = self.labels_of(noun, known)
-            if not labels[noun]:
-                nearest = self._nearest_label(noun, known)
-                if nearest is not None:
-                    labels[noun], guessed[noun] = (nearest,), nearest
+        nouns = dict.fromkeys(thing.noun for thing in things)
+        labels = {noun: self.labels_of(noun, known) for noun in nouns}
+        taken = {label for some in labels.values() for label in some}
+        for noun in nouns:
+            nearest = None if labels[noun] else self._nearest_label(noun, known)
+            # "a table without a tablecloth": the cloth is not the table
+            if nearest is not None and nearest not in taken:
+                labels[noun], guessed[noun] = (nearest,), nearest
         present = self._named_beside(conditions, known)
         labels |= {thing.noun: self.labels_of(thing.noun, known) for thing in present}
         rivals = {
