@@ -19,7 +19,7 @@ from indexer.encoder import LazyEncoder
 Floats = npt.NDArray[np.float32]
 
 _TRIED = 16  # prompts that tell how long all of them take
-_SILENT_S = 5.0
+_SILENT_S = 10.0  # a busy machine may take seconds for the small ones too
 
 
 def load_lines(name: str) -> tuple[str, ...]:
