@@ -41,6 +41,7 @@ from starter_detector_model import (
     Targets,
     detector_config,
     encoder_phase_loss,
+    freeze_encoder,
     full_loss,
     imagenet_weights,
     new_detector,
@@ -65,8 +66,8 @@ from transformers import RTDetrV2ForObjectDetection
 BATCH = 8  # a process and step
 LEARNING_RATE = 1e-3
 WARM_UP_STEPS = 300
-ENCODER_PHASE = 0.45  # of the time: the encoder and its head alone
-FLAT_PHASE = 0.45  # of the time: then the learning rate falls to nothing by a cosine
+ENCODER_PHASE = 0.55  # of the time: the encoder and its head alone, annealed to the end
+FLAT_PHASE = 0.4  # of each phase: then the learning rate falls to nothing by a cosine
 EMA_DECAY = 0.998
 MAX_BOXES = 40
 
@@ -80,6 +81,7 @@ class Plan:
     seed: int
     processes: int
     rendezvous: Path
+    start: Path | None  # a finished run's checkpoint, whose encoder this one goes on from
 
 
 def log(message: str) -> None:
@@ -170,14 +172,11 @@ class Batches(threading.Thread):
 # --- training --------------------------------------------------------------------------------
 
 
-def learning_rate(progress: float, step: int, decoder_steps: int | None) -> float:
-    """By the share of the running time, so that it ends at zero however fast the machine was."""
+def learning_rate(progress: float, step: int) -> float:
+    """By the share of a phase's time, so that it ends at zero however fast the machine was."""
     fall = max(0.0, (progress - FLAT_PHASE) / (1 - FLAT_PHASE))
     rate = LEARNING_RATE * max(0.5 * (1 + math.cos(math.pi * min(fall, 1.0))), 0.004)
-    rate *= min(1.0, (step + 1) / WARM_UP_STEPS)
-    if decoder_steps is not None:  # the decoder starts from nothing: warm up once more
-        rate *= min(1.0, 0.25 + 0.75 * decoder_steps / WARM_UP_STEPS)
-    return rate
+    return rate * min(1.0, (step + 1) / WARM_UP_STEPS)
 
 
 def train(rank: int, plan: Plan) -> None:
@@ -196,6 +195,8 @@ def train(rank: int, plan: Plan) -> None:
     )
     torch.manual_seed(plan.seed)
     model = new_detector().train()
+    if plan.start is not None:
+        model.load_state_dict(torch.load(plan.start, weights_only=True)["average"])
     average = copy.deepcopy(model)
     parameters = list(model.parameters())
     optimizer = torch.optim.AdamW(
@@ -209,6 +210,8 @@ def train(rank: int, plan: Plan) -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed_s, decoder_start = state["step"], state["elapsed_s"], state["decoder_start"]
+        if decoder_start >= 0:
+            freeze_encoder(model)
     batches = Batches(open_cache(plan.cache), [plan.seed, step, rank])
     torch.manual_seed(plan.seed + 10 * step + rank)
     centres, recent_s, mean_loss, saved_s = token_centres(), [0.5], 0.0, elapsed_s
@@ -218,14 +221,23 @@ def train(rank: int, plan: Plan) -> None:
         encoder_only = progress < ENCODER_PHASE
         if not encoder_only and decoder_start < 0:
             decoder_start = step
-            for each in (model, average):
-                each.eval()
-                start_decoder(each, batches.next()[0])
-                each.train()
+            for each, other in zip(parameters, average.parameters(), strict=True):
+                dist.broadcast(other.data, 0)  # rank 0 alone keeps the average
+                each.data.copy_(other.data)
+            for each, other in zip(model.buffers(), average.buffers(), strict=True):
+                if other.is_floating_point():
+                    dist.broadcast(other.data, 0)
+                each.data.copy_(other.data)
+            freeze_encoder(model)
+            start_decoder(model, batches.next()[0])
             for parameter in parameters:  # each process has measured its own batch
                 dist.broadcast(parameter.data, 0)
-            average.model.decoder.layers.load_state_dict(model.model.decoder.layers.state_dict())
-        rate = learning_rate(progress, step, step - decoder_start if decoder_start >= 0 else None)
+            average.load_state_dict(model.state_dict())
+        if encoder_only:
+            within, first = progress / ENCODER_PHASE, 0
+        else:
+            within, first = (progress - ENCODER_PHASE) / (1 - ENCODER_PHASE), decoder_start
+        rate = learning_rate(within, step - first)
         for group in optimizer.param_groups:
             group["lr"] = rate
         maps, targets = batches.next()
@@ -235,7 +247,7 @@ def train(rank: int, plan: Plan) -> None:
             loss = full_loss(model, maps, targets, centres)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        _average_gradients(parameters, plan.processes, encoder_only)
+        _average_gradients(parameters, plan.processes)
         optimizer.step()
         step += 1
         # a pause (another program's benchmark, SIGSTOP) is no training time
@@ -245,7 +257,7 @@ def train(rank: int, plan: Plan) -> None:
         elapsed_s += float(clock)
         mean_loss += (float(loss.detach()) - mean_loss) * max(0.02, 1 / step)
         if rank == 0:
-            _follow(average, model, min(EMA_DECAY, (1 + step) / (10 + step)))
+            _follow(average, model, min(EMA_DECAY, (1 + step - first) / (10 + step - first)))
             if step % 100 == 0:
                 log(f"step {step} {elapsed_s / 60:.1f} min, rate {rate:.1e}, loss {mean_loss:.3f}")
             if elapsed_s - saved_s > 120 or elapsed_s >= total_s:
@@ -263,10 +275,10 @@ def train(rank: int, plan: Plan) -> None:
     dist.barrier()
 
 
-def _average_gradients(parameters: list[Tensor], processes: int, encoder_only: bool) -> None:
-    """Averages over the processes and clips the norm at 1."""
-    used = [each for each in parameters if each.grad is not None or not encoder_only]
-    flat = torch.cat([(torch.zeros_like(e) if e.grad is None else e.grad).flatten() for e in used])
+def _average_gradients(parameters: list[Tensor], processes: int) -> None:
+    """Averages over the processes and clips the norm at 1; a phase leaves the same ones out."""
+    used = [each for each in parameters if each.grad is not None]
+    flat = torch.cat([each.grad.flatten() for each in used])
     dist.all_reduce(flat)
     flat /= processes
     flat *= min(1.0, 1.0 / (float(flat.norm()) + 1e-6))
@@ -304,11 +316,12 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
-    parser.add_argument("--minutes", type=float, default=75, help="training time, caching apart")
-    parser.add_argument("--views", type=int, default=14080, help="training pictures to draw")
+    parser.add_argument("--minutes", type=float, default=62, help="training time, caching apart")
+    parser.add_argument("--views", type=int, default=9600, help="training pictures to draw")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--revision", default="1")
+    parser.add_argument("--start", type=Path, help="checkpoint.pt of a run to go on from")
+    parser.add_argument("--revision", default="2")
     parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
     pictures = read_pictures(options.data)
@@ -323,6 +336,7 @@ def main() -> None:
                 options.seed,
                 options.processes,
                 Path(folder) / "rendezvous",
+                options.start,
             )
             torch.multiprocessing.spawn(train, (plan,), nprocs=options.processes)
         save_folder(whole_detector(options.cache / "checkpoint.pt"), options.out)

@@ -15,8 +15,8 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
-IMAGE_SIZE_PX = 320
-FEATURE_SHAPES = {"stride16": (120, 20, 20), "stride32": (352, 10, 10)}
+IMAGE_SIZE_PX = 416
+FEATURE_SHAPES = {"stride16": (120, 26, 26), "stride32": (352, 13, 13)}
 
 _NAMES = """
 person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,

@@ -50,7 +50,7 @@ def detector_config() -> RTDetrV2Config:
         decoder_layers=2,
         decoder_ffn_dim=256,
         decoder_attention_heads=4,
-        num_queries=60,
+        num_queries=100,
         num_denoising=0,
         id2label=dict(enumerate(LABELS)),
         label2id={label: index for index, label in enumerate(LABELS)},
@@ -66,7 +66,7 @@ def imagenet_weights() -> dict[str, Tensor]:
 
 
 class PixelBackbone(nn.Module):
-    """uint8 RGB pixels (N, 320, 320, 3) to the maps at strides 16 and 32."""
+    """uint8 RGB pixels (N, 416, 416, 3) to the maps at strides 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -239,7 +239,7 @@ def match(logits: Tensor, boxes: Tensor, targets: Targets) -> Matched:
 
 
 def token_centres() -> Tensor:
-    """(500, 2) centres of the encoder's cells in 0..1."""
+    """(845, 2) centres of the encoder's cells in 0..1."""
     centres = []
     for _, height, width in FEATURE_SHAPES.values():
         y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
@@ -263,7 +263,7 @@ def dense_loss(
         iou, _ = overlaps(to_xyxy(boxes)[:, None], truth)  # [B, N, T]
         wanted = targets.labels[:, :, None].expand(batch, size, tokens)
         chance = logits.sigmoid().transpose(1, 2).gather(1, wanted)
-        half_cell = 0.0251  # of stride 16: a tiny box still owns its nearest cells
+        half_cell = 0.5 * 16 / IMAGE_SIZE_PX + 1e-4  # a tiny box still owns its nearest cells
         near = (centres > truth[..., :2] - half_cell) & (centres < truth[..., 2:] + half_cell)
         valid = near.all(-1) & (targets.confidence > 0)[:, :, None]
         fit = chance.clamp(min=1e-6).sqrt() * (iou + 0.02).pow(4) * valid
@@ -294,7 +294,7 @@ def dense_loss(
 def read_memory(
     model: RTDetrV2ForObjectDetection, maps: list[Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """The encoder and its head: features (B, 500, 128), logits (B, 500, 80), boxes_cxcywh."""
+    """The encoder and its head: features (B, 845, 128), logits (B, 845, 80), boxes_cxcywh."""
     inner = model.model
     projected = [
         project(each) for project, each in zip(inner.encoder_input_proj, maps, strict=True)
@@ -318,6 +318,13 @@ def encoder_phase_loss(
     """The first phase: the encoder and its head alone, at half of a full step's cost."""
     _, logits, boxes = read_memory(model, maps)
     return dense_loss(logits, boxes, centres, targets, cells=5)
+
+
+def freeze_encoder(model: RTDetrV2ForObjectDetection) -> None:
+    """The second phase teaches the heads and the decoder alone; batch norms keep still too."""
+    inner = model.model
+    for part in (inner.encoder_input_proj, inner.encoder, inner.decoder_input_proj):
+        part.eval().requires_grad_(False)
 
 
 @torch.no_grad()

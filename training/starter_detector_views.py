@@ -1,6 +1,6 @@
 """The starter detector's training views and their cached feature maps.
 
-A *view* is one 320 x 320 training picture made from the data (a picture as it is, a crop, a
+A *view* is one 416 x 416 training picture made from the data (a picture as it is, a crop, a
 mosaic of four, or a scene with objects pasted in). The backbone is frozen, so a view's feature
 maps are computed once and read from memory-mapped files ever after.
 """
@@ -37,7 +37,7 @@ from starter_detector_data import (
 class View:
     """A rendered training picture with its boxes."""
 
-    pixels: Pixels  # [320, 320, 3]
+    pixels: Pixels  # [416, 416, 3]
     labels: Ints
     boxes_xyxy: Floats
     confidence: Floats
@@ -275,6 +275,8 @@ def plan_views(data: Path, seed: int) -> tuple[list[str], list[Callable[[], View
         relevant = len(picture.labels) > 0
         if picture.source == "caltech101" and not relevant and rng.random() > 0.25:
             continue  # distractors alone: a quarter of them is plenty
+        if picture.source == "flickr8k" and rng.random() > 0.5:
+            continue  # half of them whole, all of them in mosaics: people small enough to matter
         mirrored = bool(rng.random() < 0.5)
         later.append(
             (
@@ -284,7 +286,7 @@ def plan_views(data: Path, seed: int) -> tuple[list[str], list[Callable[[], View
             )
         )
         wanted = float((rarity[picture.labels] * picture.confidence).max(initial=0.0))
-        crops = {"coco": 14, "voc": 2}.get(picture.source, min(2.0, wanted / 10))
+        crops = {"coco": 30, "voc": 3}.get(picture.source, min(2.0, wanted / 10))
         for turn in range(int(crops) + int(rng.random() < crops % 1)):
 
             def crop(
@@ -307,7 +309,7 @@ def plan_views(data: Path, seed: int) -> tuple[list[str], list[Callable[[], View
         ]
     )
     chance /= chance.sum()
-    for _ in range(3600):
+    for _ in range(6000):
         four = [train[index] for index in rng.choice(len(train), 4, p=chance)]
         later.append(("train/mosaic", lambda g, f=four: mosaic_view(g, f), False))
     cutouts = find_cutouts(data, train)
