@@ -42,9 +42,8 @@ from searchengine.retrieve import Candidate
 # nats that a standard deviation of the cosine is worth beside the conditions: little for "three
 # dogs", more the more words there are that only the embedding can tell ("... in deep snow")
 EMBEDDING_WEIGHT = 0.25
-EMBEDDING_WEIGHT_A_WORD = 0.2
-_MOST_WORDS = 5
-_LEAST_PROBABILITY = 1e-4  # so that no detector's slip puts a picture out of reach
+EMBEDDING_WEIGHT_A_WORD = 0.4
+_MOST_WORDS = 6
 _CROPS_A_PICTURE = 6  # surest boxes whose crops are looked at
 _CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
 
@@ -344,20 +343,16 @@ class Reranker:
         deviations = dict(
             zip(ids, _standardised(np.array([cosines[id] for id in ids])), strict=True)
         )
-        known = [judgement.probability for judgement in judged.values()]
-        unknown = float(np.mean(known)) if known else 1.0  # neither for nor against
+        logs = {content_id: judgement.log_evidence for content_id, judgement in judged.items()}
+        unknown = float(np.mean(list(logs.values()))) if logs else 0.0  # neither for nor against
         not_checked = [str(thing) for thing in plan.judge.unchecked]
         totals, ranked = {}, {}
         for content_id in ids:
             judgement = judged.get(content_id)
-            probability = judgement.probability if judgement else unknown
-            totals[content_id] = (
-                float(np.log(max(probability, _LEAST_PROBABILITY)))
-                + weight * deviations[content_id]
-            )
+            totals[content_id] = logs.get(content_id, unknown) + weight * deviations[content_id]
             ranked[content_id] = {
                 "detector": self.detector.key,
-                "condition": round(probability, 4) if judgement else None,
+                "condition": round(judgement.probability, 4) if judgement else None,
                 "embedding": round(cosines[content_id], 6),
                 "parts": [part.as_json() for part in judgement.parts] if judgement else [],
                 "not_checked": (
