@@ -21,7 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from common import arguments, median, report
+from common import arguments, report
 from PIL import Image
 from reranking_cases import Boxes, Case, drawn_boxes, photograph_cases, scene_cases, table_rows
 from scenes import Scene, compose
@@ -74,7 +74,6 @@ def main() -> None:
         checked = _precisions(cases, _engine(library, real))
         rows += _table(real.key, cases, plain, checked, options.verbose)
         print(f"{real.key} looked at {pictures:,} pictures, {rate:.1f} pictures/s", file=sys.stderr)
-        rows += _latency(library, real, cases)
     if not options.skip_captions:
         rows += _captions(options.data, options.captions, options.detector)
     report("reranking", options.seed, rows)
@@ -201,31 +200,6 @@ def _table(
             "re-ranked": sum(after for _, after in values) / len(values),
         }
         for (verdict, source), values in sorted(groups.items())
-    ]
-
-
-def _latency(
-    library: Library, detector: LazyDetector, cases: Sequence[Case]
-) -> list[dict[str, Any]]:
-    """(d): the stages of a query whose 200 candidates have all been looked at."""
-    engine = _engine(library, detector)
-    some = [case for case in cases if case.source == "voc"][:30]
-    took = defaultdict(list)
-    for _ in range(2):  # the first round warms up
-        took.clear()
-        for case in some:
-            result = engine.search(parse(case.query), top_k=10, which=Filter())
-            for stage, value in result.took_ms.items():
-                took[stage].append(value)
-    return [
-        {
-            "boxes": detector.key,
-            "verdict": "latency",
-            "pictures": "200 cached candidates: re-rank, total (ms)",
-            "queries": len(some),
-            "embeddings alone": median(took["rerank"]),
-            "re-ranked": median(took["total"]),
-        }
     ]
 
 
