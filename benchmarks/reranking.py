@@ -56,9 +56,9 @@ def main() -> None:
         scenes = compose(options.data / "stamps" / "images", folder / "scenes", options.seed)
         boxes = drawn_boxes(options.data)
         places = {
-            "scenes": folder / "scenes",
-            "coco": (options.data / "coco" / "images").absolute(),
-            "voc": (options.data / "voc" / "images").absolute(),
+            "scenes": (folder / "scenes").resolve(),
+            "coco": (options.data / "coco" / "images").resolve(),
+            "voc": (options.data / "voc" / "images").resolve(),
         }
         library.index(*places.values())
         oracle = _Oracle(library, scenes, boxes, places)
@@ -213,7 +213,7 @@ def _captions(data: Path, number: int, detector: str) -> list[dict[str, Any]]:
         pictures = Path(scratch) / "pictures"
         pictures.mkdir()
         for file in files:
-            (pictures / file).symlink_to((data / "flickr8k" / "images" / file).absolute())
+            (pictures / file).symlink_to((data / "flickr8k" / "images" / file).resolve())
         library = open_library(Path(scratch) / "library", encoder="starter", detector=detector)
         library.index(pictures)
         library.detect()

@@ -30,6 +30,8 @@ _MOST_BOUND_VALUES = 10_000  # SQLite takes 32,766 in one statement
 
 def detectors(connection: Connection) -> list[DetectorRecord]:
     """The detectors that have looked at something, the one that saw most pictures first."""
+    if not _has_tables(connection):
+        return []
     seen = sa.func.count(looks_table.c.content_id)
     rows = connection.execute(
         sa.select(detectors_table)
@@ -41,10 +43,18 @@ def detectors(connection: Connection) -> list[DetectorRecord]:
 
 
 def find_detector(connection: Connection, key: str) -> DetectorRecord | None:
+    if not _has_tables(connection):
+        return None
     row = connection.execute(
         sa.select(detectors_table).where(detectors_table.c.key == key)
     ).one_or_none()
     return _detector(row) if row else None
+
+
+def _has_tables(connection: Connection) -> bool:
+    """False in a library of the first format that may only be read, and so is not migrated."""
+    version: int = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    return version >= 2
 
 
 def _detector(row: sa.Row[Any]) -> DetectorRecord:

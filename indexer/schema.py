@@ -121,8 +121,8 @@ detectors_table = sa.Table(
 looks_table = sa.Table(
     "looks",
     metadata,
-    sa.Column("detector_id", sa.ForeignKey("detectors.id"), primary_key=True),
     sa.Column("content_id", sa.ForeignKey("contents.id"), primary_key=True),
+    sa.Column("detector_id", sa.ForeignKey("detectors.id"), primary_key=True, index=True),
     sqlite_with_rowid=False,
 )
 
@@ -141,6 +141,8 @@ detections_table = sa.Table(
     sa.Column("colours", sa.LargeBinary, nullable=False),  # shares of the basic colours, 0..255
     # counting over the whole library reads this index alone
     sa.Index("ix_detections_count", "detector_id", "label", "content_id", "score"),
+    # a box's id is never given to another one: a crop may be embedded meanwhile
+    sqlite_autoincrement=True,
 )
 
 # what the encoder makes of a box's crop; only made once a query asks for it

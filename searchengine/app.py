@@ -19,7 +19,14 @@ from PIL import Image
 from indexer import encoders
 from indexer.encoder import LazyEncoder
 from indexer.errors import EncoderMismatch, UsageError
-from indexer.records import EncoderRecord, Filter, FolderRecord, IndexSummary, Skipped
+from indexer.records import (
+    DetectorRecord,
+    EncoderRecord,
+    Filter,
+    FolderRecord,
+    IndexSummary,
+    Skipped,
+)
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
@@ -344,6 +351,9 @@ class Library:
             on_look=on_look,
         )
         if query.conditions is None:  # by a picture, or a sum
+            words = query.terms[0].subject if rerank and len(query.terms) > 1 else ""
+            if isinstance(words, str) and check(words).route == "detector":
+                result.notes.append("With --add or --subtract nothing is checked by the detector.")
             return result
         assessment = check(query.text)
         return replace(
@@ -363,26 +373,28 @@ class Library:
         from searchengine import detectors
 
         if self._detector is None:
-            name = self.settings.detector
-            if name == "auto":
-                name = self._remembered_detector() or detectors.choose_auto(announce=self.announce)
-            self._detector = detectors.lazy_detector(
-                name, device=self.settings.device, announce=self.announce
-            )
+            options: dict[str, Any] = {"device": self.settings.device, "announce": self.announce}
+            known = self.detectors_used() if self.exists else []
+            if self.settings.detector != "auto":
+                self._detector = detectors.lazy_detector(self.settings.detector, **options)
+            elif known:
+                self._detector = detectors.remembered_detector(
+                    known[0].key, known[0].name, **options
+                )
+            else:
+                name = detectors.choose_auto(announce=self.announce)
+                self._detector = detectors.lazy_detector(name, **options)
         return self._detector
 
-    def detectors_used(self) -> dict[str, str]:
-        """The detectors that have looked at pictures, name -> id, the most used one first.
+    def detectors_used(self) -> list[DetectorRecord]:
+        """The detectors that have looked at pictures, the most used one first.
 
         Raises LibraryError without a library.
         """
         from indexer.detections import detectors
 
         with self.store.reading() as connection:
-            return {record.name: record.key for record in detectors(connection)}
-
-    def _remembered_detector(self) -> str | None:
-        return next(iter(self.detectors_used()), None) if self.exists else None
+            return detectors(connection)
 
     def detect(self, *, on_look: OnLook = lambda _done, _total: None) -> Looks:
         """Has the detector look at every picture it has not seen, so that searches need not.
@@ -394,6 +406,8 @@ class Library:
         from searchengine.look import Looks, look_at
 
         lazy = self.detector
+        with self.store.writer():
+            pass  # better told now than after all the pictures
         with self.store.reading() as connection:
             missing = contents_not_looked_at(connection, lazy.key)
         if not missing:

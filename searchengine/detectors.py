@@ -48,13 +48,19 @@ def recommended_detector() -> DetectorEntry:
 
 def is_cached(entry: DetectorEntry) -> bool:
     """Whether the weights are on this machine, in the place where transformers looks for them."""
-    if entry.name == STARTER_NAME:
-        return True
-    from huggingface_hub import try_to_load_from_cache
+    return entry.name == STARTER_NAME or _is_in_hub_cache(entry.repository)
 
-    return any(
-        isinstance(try_to_load_from_cache(entry.repository, file), str) for file in WEIGHT_FILES
-    )
+
+def _is_in_hub_cache(repository: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        return any(
+            isinstance(try_to_load_from_cache(repository, file), str) for file in WEIGHT_FILES
+        )
+    except HFValidationError:  # a path, and no repository
+        return False
 
 
 def choose_auto(
@@ -80,15 +86,22 @@ def resolve(name: str) -> tuple[str, str]:
 
     Raises UnknownDetector with the nearest names, DetectorError for a damaged starter.
     """
+    if not name.strip():
+        raise UnknownDetector("--detector is empty. Run: searchengine models")
     if name.casefold() == STARTER_NAME:
         return card_id(read_card(STARTER_FOLDER)), STARTER_NAME
     entries = load_detectors()
     for entry in entries:
-        if name.casefold() in (entry.name.casefold(), entry.repository.casefold()):
+        if entry.repository and name.casefold() in (entry.name, entry.repository.casefold()):
             return entry.repository, entry.name
     folder = Path(name).expanduser()
-    if (folder / "config.json").is_file():
-        return f"{folder.name}/{_folder_sha256(folder)[:12]}", str(folder.absolute())
+    try:
+        if (folder / "config.json").is_file():
+            return f"{folder.name}/{_folder_sha256(folder)[:12]}", str(folder.absolute())
+        if folder.is_dir():
+            raise UnknownDetector(f"The folder {folder} holds no config.json, so no detector.")
+    except OSError as error:
+        raise UnknownDetector(f"The detector {name} cannot be read: {error.strerror}.") from error
     if (
         "/" in name
         and not folder.exists()
@@ -109,6 +122,14 @@ def lazy_detector(name: str, *, device: str, announce: Announce) -> LazyDetector
     return LazyDetector(key, name, lambda: build_detector(key, name, device, announce))
 
 
+def remembered_detector(key: str, name: str, *, device: str, announce: Announce) -> LazyDetector:
+    """A detector that a library knows, also where its files are gone: what it saw is stored."""
+    try:
+        return lazy_detector(name, device=device, announce=announce)
+    except UnknownDetector:
+        return LazyDetector(key, name, lambda: build_detector(key, name, device, announce))
+
+
 def build_detector(key: str, name: str, device: str, announce: Announce) -> Detector:
     """Raises DetectorUnavailable where its weights cannot be had, DetectorError."""
     if name == STARTER_NAME:
@@ -118,7 +139,7 @@ def build_detector(key: str, name: str, device: str, announce: Announce) -> Dete
 
     entry = next((entry for entry in load_detectors() if entry.name == name), None)
     source = entry.repository if entry else name
-    is_here = Path(source).is_dir() or (entry is not None and is_cached(entry))
+    is_here = Path(source).is_dir() or _is_in_hub_cache(source)
     if not is_here:
         if not _answers_for(source):
             raise DetectorUnavailable(_unavailable_message(source))

@@ -190,7 +190,8 @@ def _detectors(settings: Settings) -> Iterator[Check]:
     names = {entry.name for entry in detectors.load_detectors() if detectors.is_cached(entry)}
     try:
         with Library(settings) as library:
-            names |= set(library.detectors_used()) if library.exists else set()
+            if library.exists:
+                names |= {record.name for record in library.detectors_used()}
     except SearchEngineError:
         pass  # the library's own check has said so
     for name in sorted(names):

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from searchengine.rerank import Reranker
 
 Sort = Literal["relevance", "date"]
+_SEEN = ("counting", "spatial", "binding")  # verdicts met by what is there, not by what is not
 _DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?)?)?)?")
 
 
@@ -93,8 +94,8 @@ class _Found:
         """The match level, from what the embedding says and what the detector saw."""
         if self.explanation is None:
             return level
-        verdicts = {part["verdict"] for part in self.explanation["parts"]}
-        was_seen = bool(verdicts & {"counting", "spatial", "binding"})
+        parts = [part for part in self.explanation["parts"] if part["verdict"] in _SEEN]
+        was_seen = any(part["boxes"] for part in parts) and not self.explanation["not_checked"]
         return checked(level, self.explanation["condition"], was_seen=was_seen)
 
     def ranked(self, rank: int) -> Hit:

@@ -171,10 +171,23 @@ class Judge:
             return None
         there = seen[count.thing]
         distribution = counting.number_distribution(there.probabilities.tolist())
-        probability = counting.holds(distribution, count.op, count.n)
+        if self._is_flanked(count.thing) and count.op == "==" and count.n is not None:
+            # "a person between two people": there is one more of them
+            probability = counting.holds(distribution, ">=", count.n + 1)
+        else:
+            probability = counting.holds(distribution, count.op, count.n)
         number = int(distribution.argmax())
         asked = asked_count(count)
         return Part("counting", asked, probability, f"{number} seen", there.shown, number)
+
+    def _is_flanked(self, thing: Thing) -> bool:
+        """Whether something of the same label must stand between two of these."""
+        return any(
+            wanted.relation == "between"
+            and wanted.object == thing
+            and self._labels[wanted.subject.noun] & self._labels[thing.noun]
+            for wanted in self.conditions.relations
+        )
 
     def _relations(self, seen: Mapping[Thing, _Seen]) -> list[Part]:
         parts = []
@@ -194,12 +207,14 @@ class Judge:
             return self._presence(asked, known, seen)
         subject, object = seen[wanted.subject], seen[wanted.object]
         if not (subject.detections and object.detections):
-            return Part("spatial", asked, 0.0, _lacking(wanted.subject, wanted.object, seen))
+            return Part("spatial", asked, 0.0, _lacking((wanted.subject, wanted.object), seen))
         fits = relation(wanted.relation, subject.boxes_px, object.boxes_px)  # [N, M]
         chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]
         same = np.equal.outer(
             [id(d) for d in subject.detections], [id(d) for d in object.detections]
         ).reshape(chances.shape)
+        if same.all():
+            return Part("spatial", asked, 0.0, "only one seen", subject.shown)
         chances[same] = 0.0  # a thing is in no relation to itself
         best, other = np.unravel_index(int(chances.argmax()), chances.shape)
         boxes = subject.detections[best], object.detections[other]
@@ -209,7 +224,7 @@ class Judge:
     def _between(
         self, subject: Thing, objects: Sequence[Thing], seen: Mapping[Thing, _Seen]
     ) -> Part | None:
-        named = " and ".join(map(str, objects)) if len(objects) > 1 else f"two {objects[0]}s"
+        named = " and ".join(map(str, objects)) if len(objects) > 1 else f"2 × {objects[0]}"
         asked = f"{subject} between {named}"
         first, second = (objects[0], objects[-1])
         known = [thing for thing in (subject, first, second) if self._knows(thing)]
@@ -217,7 +232,7 @@ class Judge:
             return self._presence(asked, list(dict.fromkeys(known)), seen)
         who, one, two = seen[subject], seen[first], seen[second]
         if not (who.detections and one.detections and two.detections):
-            return Part("spatial", asked, 0.0, _lacking(subject, first, seen))
+            return Part("spatial", asked, 0.0, _lacking((subject, first, second), seen))
         fits = between(who.boxes_px, one.boxes_px, two.boxes_px)  # [N, M, K]
         chances = (
             fits
@@ -233,6 +248,8 @@ class Judge:
         ):
             same = np.equal.outer(ids[left], ids[right]).reshape(len(ids[left]), len(ids[right]))
             chances[np.broadcast_to(same[shape], chances.shape)] = 0.0
+        if not chances.any():
+            return Part("spatial", asked, 0.0, "too few seen", who.shown)
         at = np.unravel_index(int(chances.argmax()), chances.shape)
         boxes = (who.detections[at[0]], one.detections[at[1]], two.detections[at[2]])
         return Part("spatial", asked, float(chances[at]), f"fits {fits[at]:.0%}", boxes)
@@ -253,8 +270,9 @@ class Judge:
         elsewhere = {count.thing for count in self.conditions.counts}
         for wanted in self.conditions.relations:
             elsewhere |= {wanted.subject, wanted.object}
-        things = [thing for thing in self.conditions.attributes if self._knows(thing)]
-        if not things or all(thing in elsewhere for thing in things):
+        attributes = self.conditions.attributes
+        things = [thing for thing in attributes if self._knows(thing) and thing not in elsewhere]
+        if not things:
             return []
         detections = list(dict.fromkeys(d for thing in things for d in seen[thing].detections))
         chances = np.zeros((len(things), len(detections)))  # [T, N]
@@ -307,6 +325,6 @@ def asked_count(count: Count) -> str:
     return f"{words[count.op]} {count.n} × {count.thing}"
 
 
-def _lacking(first: Thing, second: Thing, seen: Mapping[Thing, _Seen]) -> str:
-    lacking = [str(thing) for thing in (first, second) if not seen[thing].detections]
-    return f"no {' and no '.join(dict.fromkeys(lacking))} seen" if lacking else "only one seen"
+def _lacking(things: Sequence[Thing], seen: Mapping[Thing, _Seen]) -> str:
+    lacking = dict.fromkeys(str(thing) for thing in things if not seen[thing].detections)
+    return f"no {' and no '.join(lacking)} seen"

@@ -68,6 +68,8 @@ def look_at(
             for batch in _batches(ahead.map(read, files)):
                 seen = _look(detector, batch, looks)
                 looks.not_kept = _keep(store, detector, name, seen) or looks.not_kept
+                if looks.not_kept and not keep:
+                    break  # nobody would have anything of it
                 looks.done += len(seen)
                 if keep:
                     looks.seen.update(seen)

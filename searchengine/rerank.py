@@ -6,7 +6,9 @@ the conditions mean for boxes stands in `evidence`.
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,7 +18,9 @@ import numpy.typing as npt
 from PIL import Image
 from sqlalchemy.engine import Connection
 
+from indexer.ahead import Ahead
 from indexer.detections import (
+    ContentFiles,
     contents_with_count,
     crops_of,
     detections_of,
@@ -45,6 +49,7 @@ EMBEDDING_WEIGHT = 0.25
 EMBEDDING_WEIGHT_A_WORD = 0.4
 _MOST_WORDS = 6
 _CROPS_A_PICTURE = 6  # surest boxes whose crops are looked at
+_CROPS_A_BATCH = 32
 _CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
 
 
@@ -107,10 +112,12 @@ class Reranker:
     ) -> list[tuple[tuple[str, ...], int, int | None]]:
         """Labels and how many of their boxes there must be at least and at most."""
         wanted: list[tuple[Thing, int, int | None]] = []
+        flanked = {each.object for each in conditions.relations if each.relation == "between"}
         for count in conditions.counts:
             least, most = counting.limits(count.op, count.n)
-            # "two boys" are two people or more
-            is_whole_label = not count.thing.attribute and count.thing.noun in known
+            # "two boys" are two people or more, and so are the people somebody is between
+            is_whole_label = count.thing.noun in known and count.thing not in flanked
+            is_whole_label &= not count.thing.attribute
             wanted.append((count.thing, least, most if is_whole_label else None))
         counted = {count.thing for count in conditions.counts}
         excluded = set(conditions.excluded)
@@ -153,7 +160,7 @@ class Reranker:
         detector, fresh, unseen = self._look(list(of_content), answer)
         plan = self._planner.plan(conditions, detector.labels if detector else ())
         seen = {**self._stored(detector, plan, list(of_content)), **fresh}
-        views = self._views(plan, of_content, seen, answer)
+        views = self._views(plan, of_content, seen)
         judged = {
             content_id: plan.judge.judge(
                 Picture(each.width_px, each.height_px, seen.get(content_id, ()), views)
@@ -213,7 +220,7 @@ class Reranker:
                 raise KeyboardInterrupt
             unseen = looks.unseen
             if looks.not_kept:
-                fresh = dict(looks.seen)
+                fresh = _numbered(looks.seen)
                 answer.notes.append(
                     f"What the detector saw now is not kept ({looks.not_kept}): "
                     "the next search looks again."
@@ -240,7 +247,6 @@ class Reranker:
         plan: Plan,
         of_content: Mapping[int, Candidate],
         seen: Mapping[int, Sequence[Detection]],
-        answer: Reranked,
     ) -> dict[int, Vector]:
         """Embeddings of the crops that attributes are read from, by the detection's id."""
         wanted = {
@@ -258,17 +264,36 @@ class Reranker:
                 if any(detection.id not in views for detection in some)
             }
             files = files_of(connection, list(lacking))
-        encoder = self.encoder.get()
-        for done, file in enumerate(files, start=1):
-            picture = read_picture(file, 2 * encoder.image_size_px, self.options.max_megapixels)
-            if not isinstance(picture, str):
-                some = lacking[file.content_id]
-                crops = [crop(picture, detection.box_xyxy) for detection in some]
-                made = dict(zip([d.id for d in some], encoder.encode_images(crops), strict=True))
-                views.update(made)
-                self._keep_crops(made)
-            self.on_look(done, len(files))
+        if not files:
+            return views
+        size_px = 2 * self.encoder.get().image_size_px
+        waiting: dict[int, Image.Image] = {}
+
+        def read(file: ContentFiles) -> Image.Image | str:
+            return read_picture(file, size_px, self.options.max_megapixels)
+
+        with Ahead(self.options.workers, _CROPS_A_BATCH) as ahead:
+            for done, (file, picture) in enumerate(ahead.map(read, files), start=1):
+                if not isinstance(picture, str):
+                    some = lacking[file.content_id]
+                    waiting |= {each.id: crop(picture, each.box_xyxy) for each in some}
+                if len(waiting) >= _CROPS_A_BATCH or done == len(files):
+                    views |= self._encode_crops(waiting)
+                    waiting = {}
+                self.on_look(done, len(files))
         return views
+
+    def _encode_crops(self, crops: Mapping[int, Image.Image]) -> dict[int, Vector]:
+        if not crops:
+            return {}
+        embeddings = self.encoder.get().encode_images(list(crops.values()))
+        made = dict(zip(crops, embeddings, strict=True))
+        try:
+            with self.store.writer():
+                write_crops(self.store, self.record, {id: made[id] for id in made if id > 0})
+        except (LibraryError, OSError):
+            pass  # made again next time; that nothing can be kept has been said already
+        return made
 
     def _crops_wanted(self, plan: Plan, detections: Sequence[Detection]) -> list[Detection]:
         """The boxes worth a look, if the picture has something of everything doubtful."""
@@ -278,13 +303,6 @@ class Reranker:
             some = [d for d in detections if d.label in names and d.score >= _CROP_FROM]
             found.update({detection.id: detection for detection in some[:_CROPS_A_PICTURE]})
         return [detection for detection in found.values() if detection.id]
-
-    def _keep_crops(self, made: Mapping[int, Vector]) -> None:
-        try:
-            with self.store.writer():
-                write_crops(self.store, self.record, made)
-        except (LibraryError, OSError):
-            pass  # made again next time; the note about it has been written already
 
     # -- the order
 
@@ -320,15 +338,19 @@ class Reranker:
         for noun, label in plan.guessed.items():
             answer.notes.append(f"{noun!r} was looked for as {label!r}, the nearest label.")
         excluded = set(conditions.excluded)
-        for thing in plan.judge.unchecked:
-            how = "judged by the embedding" if thing in excluded else "left to the embedding"
-            answer.notes.append(
-                f"The detector {self.detector.key} does not know {thing.noun!r}: that was {how}."
-            )
-        if unseen:
-            reason = next(iter(unseen.values()))
-            pictures = "1 picture" if len(unseen) == 1 else f"{len(unseen)} pictures"
-            answer.notes.append(f"{pictures} could not be looked at ({reason}).")
+        unchecked = plan.judge.unchecked
+        for things, how in (
+            ([thing for thing in unchecked if thing in excluded], "judged by the embedding"),
+            ([thing for thing in unchecked if thing not in excluded], "left to the embedding"),
+        ):
+            if things:
+                answer.notes.append(
+                    f"The detector {self.detector.key} does not know {_named(things)}: "
+                    f"that was {how}."
+                )
+        for reason, pictures in Counter(unseen.values()).most_common():
+            what = "1 picture" if pictures == 1 else f"{pictures} pictures"
+            answer.notes.append(f"{what} could not be looked at: {reason}.")
 
     def _order(
         self,
@@ -352,7 +374,9 @@ class Reranker:
             totals[content_id] = logs.get(content_id, unknown) + weight * deviations[content_id]
             ranked[content_id] = {
                 "detector": self.detector.key,
-                "condition": round(judgement.probability, 4) if judgement else None,
+                "condition": (
+                    round(judgement.probability, 4) if judgement and judgement.parts else None
+                ),
                 "embedding": round(cosines[content_id], 6),
                 "parts": [part.as_json() for part in judgement.parts] if judgement else [],
                 "not_checked": (
@@ -361,6 +385,21 @@ class Reranker:
             }
         ids.sort(key=lambda content_id: (-totals[content_id], content_id))
         return [Ranked(id, round(totals[id], 6), ranked[id]) for id in ids]
+
+
+def _named(things: Sequence[Thing]) -> str:
+    nouns = list(dict.fromkeys(repr(thing.noun) for thing in things))
+    more = f" and {len(nouns) - 5} more" if len(nouns) > 5 else ""
+    return ", ".join(nouns[:5]) + more
+
+
+def _numbered(seen: Mapping[int, Sequence[Detection]]) -> dict[int, Sequence[Detection]]:
+    """With ids of their own, below zero, for what the store gave none."""
+    ids = itertools.count(-1, -1)
+    return {
+        content_id: tuple(replace(each, id=next(ids)) for each in detections)
+        for content_id, detections in seen.items()
+    }
 
 
 def _embedding_weight(conditions: Conditions) -> float:

@@ -151,4 +151,5 @@ def candidates(
         ids, scores = index.search(query, top_k=number, allowed=few)
         cosines |= dict(zip(ids.tolist(), scores.tolist(), strict=True))
     sizes = lookup.sizes_of(connection, list(cosines))
-    return [Candidate(id, score, *sizes[id]) for id, score in cosines.items()]
+    # what left the library since the index was read has no size
+    return [Candidate(id, score, *sizes[id]) for id, score in cosines.items() if id in sizes]

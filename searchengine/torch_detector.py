@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -33,7 +33,7 @@ def load_transformers() -> Any:
 
 
 class TorchDetector:
-    """A Hugging Face object detector. `activation` is how its logits become probabilities."""
+    """A Hugging Face object detector."""
 
     def __init__(self, model: Any, processor: Any, *, id: str, device: str) -> None:
         self._model = model.eval().to(device)
@@ -41,13 +41,13 @@ class TorchDetector:
         self._device = device
         self.id = id
         names = model.config.id2label
+        self._classes = len(names)
         # DETR lists COCO's unused numbers as "N/A", and has a class more than labels: "nothing"
         self._columns = [
             at for at in sorted(names) if names[at] and names[at].casefold() not in ("n/a", "none")
         ]
         self.labels = tuple(names[at] for at in self._columns)
         self.image_size_px = _image_size_px(processor)
-        self.activation: Literal["softmax", "sigmoid"] = _activation(model)
 
     @classmethod
     def load(
@@ -81,11 +81,17 @@ class TorchDetector:
             return []
         import torch
 
-        inputs = self._processor(images=list(images), return_tensors="pt").to(self._device)
-        with torch.inference_mode():
-            output = self._model(**inputs)
+        try:
+            inputs = self._processor(images=list(images), return_tensors="pt").to(self._device)
+            with torch.inference_mode():
+                output = self._model(**inputs)
+        except RuntimeError as error:  # out of memory, above all
+            first = str(error).strip().splitlines()[0]
+            raise DetectorError(f"{self.id} failed: {first}. Try --device cpu.") from error
         logits = output.logits.float()
-        scores = logits.softmax(-1) if self.activation == "softmax" else logits.sigmoid()
+        # DETR and YOLOS have a softmax with a class for "nothing", their heirs a focal loss
+        has_nothing = logits.shape[-1] == self._classes + 1
+        scores = logits.softmax(-1) if has_nothing else logits.sigmoid()
         # fractions of the picture itself, also where the processor padded it
         boxes = output.pred_boxes.float()  # [N, Q, 4]: centre and size
         boxes_xyxy = torch.cat(
@@ -100,15 +106,6 @@ class TorchDetector:
             collect(self.labels, *answer, duplicate_iou=_DUPLICATE_IOU)
             for answer in zip(scores_of, boxes_xyxy.double().cpu().numpy(), strict=True)
         ]
-
-
-def _activation(model: Any) -> Literal["softmax", "sigmoid"]:
-    # DETR (Carion et al. 2020) has a softmax with a class for "nothing"; its heirs a focal loss
-    logits_with_nothing = len(model.config.id2label) + 1
-    head = getattr(model, "class_labels_classifier", None)
-    if head is not None and getattr(head, "out_features", 0) == logits_with_nothing:
-        return "softmax"
-    return "sigmoid"
 
 
 def _image_size_px(processor: Any) -> int:

@@ -142,3 +142,15 @@ def test_crops_are_kept_for_their_encoder_and_leave_with_their_box(
     look(library, {contents["red"]: []})
     with library.store.reading() as connection:
         assert detections.crops_of(connection, encoder, [dog.id]) == {}
+
+
+def test_a_read_only_library_of_the_first_format_just_has_no_detections(
+    library: FakeLibrary, contents: dict[str, int]
+) -> None:
+    look(library, {contents["red"]: []})
+    with library.store.reading() as connection:
+        assert detections.find_detector(connection, "d/1") is not None
+        connection.exec_driver_sql("PRAGMA user_version = 1")
+        assert detections.find_detector(connection, "d/1") is None
+        assert detections.detectors(connection) == []
+        connection.exec_driver_sql(f"PRAGMA user_version = {SCHEMA_VERSION}")

@@ -333,3 +333,54 @@ def test_a_hit_whose_number_was_seen_is_no_weak_match_and_one_without_is(
     match = {Path(hit.path).stem: hit.match for hit in result.hits}
     assert match["blue"] in ("fair", "strong")
     assert match["yellow"] == match["red"] == "weak"
+
+
+def test_where_nothing_can_be_checked_no_hit_is_said_to_meet_anything(
+    library: FakeLibrary,
+) -> None:
+    fill(library, list(DOGS))
+    conditions = Conditions("red", counts=(Count(Thing("unicorn"), "==", 2),))
+    result = ask(make_engine(library, ColourDetector(DOGS)), conditions)
+    assert names(result)[0] == "red"
+    assert {hit.explanation["condition"] for hit in result.hits if hit.explanation} == {None}
+
+
+def test_somebody_between_two_people_makes_three(library: FakeLibrary) -> None:
+    three: list[tuple[str, float, Box]] = [("person", 0.95, box) for box in (LEFT, MIDDLE, RIGHT)]
+    fill(library, ["red", "blue", "green"])
+    person = Thing("person")
+    conditions = Conditions(
+        "person",
+        counts=(Count(person, "==", 2),),
+        relations=(Relation(person, "between", person),),
+    )
+    answers: Answers = {"red": three, "blue": three[:2], "green": three[:1]}
+    result = ask(make_engine(library, ColourDetector(answers)), conditions)
+    assert names(result)[0] == "red"
+    assert result.hits[0].explanation is not None
+    assert result.hits[0].explanation["condition"] > 0.5
+    parts = [hit.explanation["parts"] for hit in result.hits if hit.explanation]
+    assert parts[-1][1]["found"] == "only one seen" or parts[-1][1]["found"] == "too few seen"
+
+
+def test_an_attribute_is_seen_by_the_crop_also_where_nothing_can_be_kept(
+    library: FakeLibrary,
+) -> None:
+    whole: Box = (0.0, 0.0, 1.0, 1.0)
+    answers: Answers = {colour: [("car", 0.9, whole)] for colour in ("red", "green", "blue")}
+    fill(library, list(answers))
+    red = Thing("car", "red")
+    conditions = Conditions("cars", counts=(Count(red, "==", 1),))
+    detector = ColourDetector(answers)
+    encoded = library.encoder.seen
+    with library.store.writer():
+        locked = ask(make_engine(library, detector), conditions)
+    assert library.encoder.seen == encoded + 3
+    free = ask(make_engine(library, detector), conditions)
+    for result in (locked, free):
+        assert names(result)[0] == "red"
+        assert result.hits[0].explanation is not None
+        assert result.hits[0].explanation["condition"] > 0.6
+    again = library.encoder.seen
+    ask(make_engine(library, detector), conditions)
+    assert library.encoder.seen == again  # crops are embedded once

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 COLUMNS = 48
-_MOST_ROWS = 16
+_MOST_ROWS = 12
 _ASPECT = 0.5  # a character is about twice as high as wide
 
 
@@ -30,8 +30,11 @@ def draw_boxes(boxes: Sequence[Mapping[str, Any]], width_px: int, height_px: int
         left, right = _span(x0, x1, columns)
         top, bottom = _span(y0, y1, rows)
         _frame(canvas, left, top, right, bottom, "╔╗╚╝═║")
+        room = max(0, right - left - 1)
         name = f"{box['label']} {box['score']:.2f}"
-        for offset, letter in enumerate(name[: max(0, right - left - 1)]):
+        if len(name) > room:
+            name = box["label"][:room]
+        for offset, letter in enumerate(name):
             canvas[top][left + 1 + offset] = letter
     return ["".join(line) for line in canvas]
 

@@ -26,10 +26,10 @@ def models(library: Path | None, as_json: bool) -> int:
 
     with library_from(library) as opened:
         used = {record.key for record in opened.store.encoders()} if opened.exists else set()
-        seen_by = opened.detectors_used() if opened.exists else {}
+        seen_by = opened.detectors_used() if opened.exists else []
     encoders = [(entry, is_cached(entry), entry.full_name in used) for entry in load_catalogue()]
     found = [
-        (entry, detectors.is_cached(entry), entry.name in seen_by)
+        (entry, detectors.is_cached(entry), entry.name in {record.name for record in seen_by})
         for entry in detectors.load_detectors()
     ]
     if as_json:

@@ -79,10 +79,11 @@ def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool
 def _met(explanation: dict[str, Any] | None) -> str:
     """How likely the picture meets the query's conditions, and the number that was asked for."""
     if explanation is None or explanation["condition"] is None:
-        return "   ?"
+        return "    ?"
     numbers = [part["number"] for part in explanation["parts"] if part["number"] is not None]
     counted = f" [{', '.join(map(str, numbers))}]" if numbers else ""
-    return f"{explanation['condition']:4.0%}{counted}"
+    about = "~" if explanation["not_checked"] else " "  # something was not checked
+    return f"{about}{explanation['condition']:4.0%}{counted}"
 
 
 def _print_explanation(hit: Hit) -> None:

@@ -102,10 +102,14 @@ def _look_bar() -> Iterator[OnLook]:
 
 def _look_lines() -> OnLook:
     started = last_line = time.monotonic()
+    most = 0
 
     def on_look(done: int, total: int) -> None:
-        nonlocal last_line
+        nonlocal last_line, started, most
         now = time.monotonic()
+        if done < most:  # once more from the start: now at the details
+            started = now
+        most = done
         if now - last_line >= LINE_EVERY_S:
             last_line = now
             left = (total - done) * (now - started) / done
