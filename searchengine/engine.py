@@ -322,8 +322,15 @@ class Engine:
 
 
 def _content_query(query: Query, conditions: Conditions) -> Query:
-    """The query by what it shows, without numbers and without what must be absent."""
-    return replace(query, terms=(Term(conditions.content or query.text), *query.terms[1:]))
+    """The query by what it shows, without what must be absent.
+
+    Once with the numbers and once without: an embedding may have an idea of "three", but
+    the pictures to be counted are all those of dogs.
+    """
+    whole = conditions.positive or query.text
+    content = conditions.content or whole
+    terms = (Term(content),) if content == whole else (Term(content), Term(whole))
+    return replace(query, terms=terms)
 
 
 def make_filter(
