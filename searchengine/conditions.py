@@ -70,6 +70,11 @@ class Conditions:
     def is_empty(self) -> bool:
         return not (self.counts or self.relations or self.attributes or self.excluded)
 
+    @property
+    def is_absence_alone(self) -> bool:
+        """ "No people": there is nothing to search for, only something to leave out."""
+        return bool(self.excluded) and not (self.positive or self.counts or self.relations)
+
     def as_json(self) -> dict[str, Any]:
         """The parse as JSON: only the keys that hold something."""
         parse: dict[str, Any] = {}

@@ -98,6 +98,11 @@ class _Found:
         was_seen = any(part["boxes"] for part in parts) and not self.explanation["not_checked"]
         return checked(level, self.explanation["condition"], was_seen=was_seen)
 
+    def level_by_check(self) -> Level | None:
+        """The match level where the detector alone decides."""
+        condition = self.explanation["condition"] if self.explanation else None
+        return checked("weak", condition, was_seen=True)
+
     def ranked(self, rank: int) -> Hit:
         return Hit(
             rank=rank,
@@ -242,7 +247,10 @@ class Engine:
             _Found(record, score_of[record.content_id], best[record.content_id].explanation)
             for record in records
         ]
-        return self._leveled(hits, query, vector, index, watch), answer.notes, "detector"
+        hits = self._leveled(hits, query, vector, index, watch)
+        if conditions.is_absence_alone:  # the embedding has no say in it
+            hits = [replace(hit, match=hit.level_by_check()) for hit in hits]
+        return hits, answer.notes, "detector"
 
     def _leveled(
         self,
@@ -327,6 +335,8 @@ def _content_query(query: Query, conditions: Conditions) -> Query:
     Once with the numbers and once without: an embedding may have an idea of "three", but
     the pictures to be counted are all those of dogs.
     """
+    if conditions.is_absence_alone:
+        return replace(query, terms=(Term("a photo"),))
     whole = conditions.positive or query.text
     content = conditions.content or whole
     terms = (Term(content),) if content == whole else (Term(content), Term(whole))

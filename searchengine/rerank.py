@@ -404,6 +404,8 @@ def _numbered(seen: Mapping[int, Sequence[Detection]]) -> dict[int, Sequence[Det
 
 def _embedding_weight(conditions: Conditions) -> float:
     """Grows with the words of the content that no condition accounts for."""
+    if conditions.is_absence_alone:
+        return 0.0
     accounted = {word for thing in things_of(conditions) for word in str(thing).lower().split()}
     accounted |= {word for each in conditions.relations for word in each.relation.split("_")}
     words = set(re.findall(r"[^\W\d_]{4,}", conditions.content.lower()))

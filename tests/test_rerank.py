@@ -384,3 +384,13 @@ def test_an_attribute_is_seen_by_the_crop_also_where_nothing_can_be_kept(
     again = library.encoder.seen
     ask(make_engine(library, detector), conditions)
     assert library.encoder.seen == again  # crops are embedded once
+
+
+def test_an_absence_alone_is_the_detectors_to_answer(library: FakeLibrary) -> None:
+    answers: Answers = {"red": [("person", 0.9, LEFT)], "blue": [], "green": [("dog", 0.9, LEFT)]}
+    fill(library, list(answers))
+    conditions = Conditions("no people", excluded=(Thing("person"),))
+    result = ask(make_engine(library, ColourDetector(answers)), conditions)
+    assert names(result)[-1] == "red"
+    match = {Path(hit.path).stem: hit.match for hit in result.hits}
+    assert match == {"blue": "fair", "green": "fair", "red": "weak"}
