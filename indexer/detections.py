@@ -215,7 +215,7 @@ def detections_of(
         )
         if labels is not None:
             statement = statement.where(columns.label.in_(list(labels)))
-        for row in connection.execute(statement):
+        for row in connection.execute(statement).all():  # far quicker than one by one
             content_id, label, score, x0, y0, x1, y1, colours, id = row
             found.setdefault(content_id, []).append(
                 Detection(label, score, (x0, y0, x1, y1), colours, id)
@@ -248,7 +248,7 @@ def contents_with_count(
         statement = statement.having(number >= at_least)
         if at_most is not None:
             statement = statement.having(number <= at_most)
-        return set(connection.scalars(statement))
+        return set(connection.scalars(statement).all())
     seen = set(
         connection.scalars(
             sa.select(looks_table.c.content_id).where(looks_table.c.detector_id == detector.id)
@@ -268,7 +268,7 @@ def crops_of(
         statement = sa.select(crops_table.c.detection_id, crops_table.c.vector).where(
             crops_table.c.encoder_id == encoder.id, crops_table.c.detection_id.in_(some)
         )
-        for detection_id, blob in connection.execute(statement):
+        for detection_id, blob in connection.execute(statement).all():
             found[detection_id] = np.frombuffer(blob, "<f2").astype(np.float32)
     return found
 

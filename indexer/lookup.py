@@ -138,7 +138,7 @@ def sizes_of(connection: Connection, content_ids: Sequence[int]) -> dict[int, tu
         statement = sa.select(
             contents_table.c.id, contents_table.c.width_px, contents_table.c.height_px
         ).where(contents_table.c.id.in_(some))
-        for content_id, width_px, height_px in connection.execute(statement):
+        for content_id, width_px, height_px in connection.execute(statement).all():
             found[content_id] = (width_px, height_px)
     return found
 

@@ -26,17 +26,11 @@ def holds(distribution: Floats, operator: Operator, n: int | None) -> float:
 
     `distribution` is `number_distribution`'s. "?" asks for the number and is met by any but none.
     """
-    numbers = np.arange(len(distribution))
     if operator == "?" or n is None:
         return float(1 - distribution[0])
-    meets = {
-        "==": numbers == n,
-        ">=": numbers >= n,
-        "<=": numbers <= n,
-        ">": numbers > n,
-        "<": numbers < n,
-    }[operator]
-    return float(min(1.0, distribution[meets].sum()))
+    least, most = limits(operator, n)
+    end = None if most is None else max(most + 1, 0)
+    return float(min(1.0, distribution[max(least, 0) : end].sum()))
 
 
 def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:

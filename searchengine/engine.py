@@ -235,12 +235,12 @@ class Engine:
                 )
             cosines = self._absent_cosines(conditions, reranker, index, found, watch)
             with watch.stage("rerank"):
-                answer = reranker.rerank(conditions, found, cosines)
+                answer = reranker.rerank(conditions, found, cosines, number=top_k)
         except DetectorError as error:
             nearest = self._by_embeddings(query, watch, top_k, which)
             return nearest, [f"Ranked by embeddings alone. {error}"], "embeddings"
         with watch.stage("search"), self.store.reading() as connection:
-            best = {ranked.content_id: ranked for ranked in answer.ranked[:top_k]}
+            best = {ranked.content_id: ranked for ranked in answer.ranked}
             score_of = {candidate.content_id: candidate.score for candidate in found}
             records = lookup.images_of(connection, list(best), which)[:top_k]
         hits = [

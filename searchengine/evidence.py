@@ -24,6 +24,7 @@ _SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
 # how often a part's probability says nothing, because the detector or the words were mistaken;
 # chosen on captions whose counts and places a person wrote: docs/reranking.md
 SLIP_RATE = 0.1
+_HARDLY_THERE = 0.03  # a pair less likely than that is not worth its geometry
 _UNSEEN_PRESENCE = 0.1  # what is named but not seen may still be there, small or hidden
 
 
@@ -208,6 +209,8 @@ class Judge:
         subject, object = seen[wanted.subject], seen[wanted.object]
         if not (subject.detections and object.detections):
             return Part("spatial", asked, 0.0, _lacking((wanted.subject, wanted.object), seen))
+        if subject.probabilities.max() * object.probabilities.max() < _HARDLY_THERE:
+            return Part("spatial", asked, 0.0, "neither surely seen", subject.shown + object.shown)
         fits = relation(wanted.relation, subject.boxes_px, object.boxes_px)  # [N, M]
         chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]
         same = np.equal.outer(

@@ -146,8 +146,10 @@ class Reranker:
         conditions: Conditions,
         candidates: Sequence[Candidate],
         absent_cosines: Mapping[Thing, Mapping[int, float]],
+        *,
+        number: int,
     ) -> Reranked:
-        """Orders the candidates by the conditions and the embedding.
+        """Orders the candidates by the conditions and the embedding; returns the best `number`.
 
         Args:
             absent_cosines: for excluded things, the cosine of each content with their name; used
@@ -170,7 +172,7 @@ class Reranker:
         }
         judged = self._with_absent(plan, conditions, absent_cosines, judged)
         self._note(plan, conditions, unseen, answer)
-        answer.ranked = self._order(candidates, judged, unseen, plan)
+        answer.ranked = self._order(candidates, judged, unseen, plan, number)
         return answer
 
     def examine(
@@ -358,6 +360,7 @@ class Reranker:
         judged: Mapping[int, Judgement],
         unseen: Mapping[int, str],
         plan: Plan,
+        number: int,
     ) -> list[Ranked]:
         cosines = {candidate.content_id: candidate.score for candidate in candidates}
         weight = _embedding_weight(plan.judge.conditions)
@@ -367,24 +370,35 @@ class Reranker:
         )
         logs = {content_id: judgement.log_evidence for content_id, judgement in judged.items()}
         unknown = float(np.mean(list(logs.values()))) if logs else 0.0  # neither for nor against
-        not_checked = [str(thing) for thing in plan.judge.unchecked]
-        totals, ranked = {}, {}
-        for content_id in ids:
-            judgement = judged.get(content_id)
-            totals[content_id] = logs.get(content_id, unknown) + weight * deviations[content_id]
-            ranked[content_id] = {
-                "detector": self.detector.key,
-                "condition": (
-                    round(judgement.probability, 4) if judgement and judgement.parts else None
-                ),
-                "embedding": round(cosines[content_id], 6),
-                "parts": [part.as_json() for part in judgement.parts] if judgement else [],
-                "not_checked": (
-                    not_checked if judgement else [f"the whole picture: {unseen[content_id]}"]
-                ),
-            }
+        totals = {id: logs.get(id, unknown) + weight * deviations[id] for id in ids}
         ids.sort(key=lambda content_id: (-totals[content_id], content_id))
-        return [Ranked(id, round(totals[id], 6), ranked[id]) for id in ids]
+        return [
+            Ranked(id, round(totals[id], 6), self._explanation(plan, judged.get(id), cosines[id]))
+            if id not in unseen
+            else Ranked(id, round(totals[id], 6), self._not_seen(unseen[id], cosines[id]))
+            for id in ids[:number]
+        ]
+
+    def _explanation(
+        self, plan: Plan, judgement: Judgement | None, cosine: float
+    ) -> dict[str, Any]:
+        parts = judgement.parts if judgement else ()
+        return {
+            "detector": self.detector.key,
+            "condition": round(judgement.probability, 4) if judgement and parts else None,
+            "embedding": round(cosine, 6),
+            "parts": [part.as_json() for part in parts],
+            "not_checked": [str(thing) for thing in plan.judge.unchecked],
+        }
+
+    def _not_seen(self, reason: str, cosine: float) -> dict[str, Any]:
+        return {
+            "detector": self.detector.key,
+            "condition": None,
+            "embedding": round(cosine, 6),
+            "parts": [],
+            "not_checked": [f"the whole picture: {reason}"],
+        }
 
 
 def _named(things: Sequence[Thing]) -> str:
