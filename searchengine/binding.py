@@ -7,6 +7,7 @@ of the box's own pixels have a say too.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -60,6 +61,7 @@ class Attributes:
     ) -> None:
         self._logit_scale = logit_scale
         self._choices: dict[Thing, _Choice] = {}
+        self._by_view: dict[Thing, dict[int, float]] = {}
         for thing, others in rivals.items():
             phrases = _phrases(thing, others)
             if len(phrases) > 1:
@@ -69,19 +71,25 @@ class Attributes:
         """Whether a box of the right label still may be another thing."""
         return thing in self._choices
 
-    def probability(self, thing: Thing, detection: Detection, view: Vector | None) -> float:
+    def look(self, views: Mapping[int, Vector]) -> None:
+        """Takes in crops' embeddings, (D,) each by the detection's id, all at once."""
+        if not views:
+            return
+        crops = np.stack(list(views.values()))  # [K, D]
+        for thing, choice in self._choices.items():
+            logits = self._logit_scale * (crops @ choice.embeddings.T)  # [K, P]
+            shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+            own = shares[:, choice.own] / shares.sum(axis=1)
+            self._by_view[thing] = dict(zip(views, own.tolist(), strict=True))
+
+    def probability(self, thing: Thing, detection: Detection) -> float:
         """How likely the box holds this thing, given that its label is right. In 0..1.
 
-        `view` is the crop's embedding, (D,), or None where there is none.
+        Of a box whose crop was not looked at, only the colours are known.
         """
-        choice = self._choices.get(thing)
-        if choice is None:
+        if thing not in self._choices:
             return 1.0
-        by_view = None
-        if view is not None:
-            logits = self._logit_scale * (choice.embeddings @ view)  # [P]
-            shares = np.exp(logits - logits.max())
-            by_view = float(shares[choice.own] / shares.sum())
+        by_view = self._by_view.get(thing, {}).get(detection.id)
         wanted = basic_colours(thing.attribute)
         if not wanted or not detection.colours:
             return 0.5 if by_view is None else by_view
@@ -89,7 +97,7 @@ class Attributes:
         if by_view is None:
             return by_pixels
         # the pixels know the colour, the view knows which part of the box is the thing
-        return float(np.sqrt(by_pixels * max(by_view, 0.05)))
+        return math.sqrt(by_pixels * max(by_view, 0.05))
 
 
 def assign(probabilities: Floats) -> tuple[float, list[int]]:

@@ -7,6 +7,7 @@ describe objects; here by fixed limits of hue, saturation and value.
 from __future__ import annotations
 
 import functools
+import math
 import re
 import tomllib
 
@@ -60,7 +61,7 @@ def colour_probability(shares: bytes, wanted: tuple[str, ...]) -> float:
     """
     total = sum(shares) or 1
     share = sum(shares[_AT[name]] for name in wanted) / total
-    return float(1 / (1 + np.exp(-14 * (share - 0.3))))
+    return 1 / (1 + math.exp(-14 * (share - 0.3)))
 
 
 def _names(hsv: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:

@@ -30,12 +30,11 @@ _UNSEEN_PRESENCE = 0.1  # what is named but not seen may still be there, small o
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """A candidate and what was seen in it. `views` are crops' embeddings by the detection's id."""
+    """A candidate and what was seen in it."""
 
     width_px: int
     height_px: int
     detections: Sequence[Detection]
-    views: Mapping[int, Vector]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +126,11 @@ class Judge:
         named = things_of(self.conditions)
         return tuple(thing for thing in named if not self._labels.get(thing.noun))
 
+    def look(self, views: Mapping[int, Vector]) -> None:
+        """Takes in the embeddings of boxes' crops, (D,) each by the detection's id."""
+        if self._attributes is not None:
+            self._attributes.look(views)
+
     def judge(self, picture: Picture) -> Judgement:
         things = (*things_of(self.conditions), *self._present)
         seen = {thing: self._see(thing, picture) for thing in things}
@@ -158,10 +162,7 @@ class Judge:
             found, boxes, scores = [found[at] for at in kept], boxes[kept], scores[kept]
         if self._attributes is not None and self._attributes.decides(thing):
             scores = scores * np.array(
-                [
-                    self._attributes.probability(thing, detection, picture.views.get(detection.id))
-                    for detection in found
-                ]
+                [self._attributes.probability(thing, detection) for detection in found]
             )
         return _Seen(tuple(found), scores, boxes)
 
@@ -277,18 +278,24 @@ class Judge:
         things = [thing for thing in attributes if self._knows(thing) and thing not in elsewhere]
         if not things:
             return []
-        detections = list(dict.fromkeys(d for thing in things for d in seen[thing].detections))
+        asked = " and ".join(map(str, things))
+        lacking = [thing for thing in things if not seen[thing].detections]
+        if lacking:
+            return [Part("binding", asked, 0.0, _lacking(things, seen))]
+        # two things of one label share their boxes
+        boxes_of = {id(d): d for thing in things for d in seen[thing].detections}
+        detections = list(boxes_of.values())
+        column = {key: at for at, key in enumerate(boxes_of)}
         chances = np.zeros((len(things), len(detections)))  # [T, N]
         for row, thing in enumerate(things):
-            chance_of = dict(zip(seen[thing].detections, seen[thing].probabilities, strict=True))
-            chances[row] = [chance_of.get(detection, 0.0) for detection in detections]
+            columns = [column[id(detection)] for detection in seen[thing].detections]
+            chances[row, columns] = seen[thing].probabilities
         probability, chosen = assign(chances)
         boxes = tuple(detections[at] for at in chosen if at >= 0)
         found = ", ".join(
             f"{thing} {chances[row, at]:.0%}" if at >= 0 else f"no {thing.noun}"
             for row, (thing, at) in enumerate(zip(things, chosen, strict=True))
         )
-        asked = " and ".join(map(str, things))
         return [Part("binding", asked, probability, found, boxes)]
 
     def _absence(self, thing: Thing, seen: Mapping[Thing, _Seen]) -> Part | None:

@@ -11,6 +11,7 @@ sign in a flat picture: of two things on one ground the nearer one ends lower an
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import numpy as np
 
@@ -50,28 +51,88 @@ class _Pairs:
     def __init__(self, subjects: Floats, objects: Floats) -> None:
         self.subjects = subjects
         self.objects = objects
-        size_s, size_o = sizes(subjects)[:, None, :], sizes(objects)[None, :, :]
-        self.mean = np.maximum((size_s + size_o) / 2, 1e-9)  # [N, M, 2]
-        offset = centres(objects)[None, :, :] - centres(subjects)[:, None, :]
+        self._size_s, self._size_o = sizes(subjects)[:, None, :], sizes(objects)[None, :, :]
+        self._mean = np.maximum((self._size_s + self._size_o) / 2, 1e-9)  # [N, M, 2]
         # how far the object lies to the right of the subject, and below it
-        self.right, self.below = np.moveaxis(offset / self.mean, -1, 0)  # [N, M] each
-        low = np.maximum(subjects[:, None, :2], objects[None, :, :2])
-        high = np.minimum(subjects[:, None, 2:], objects[None, :, 2:])
-        self.gap = np.clip(low - high, 0, None) / self.mean.mean(axis=-1, keepdims=True)
-        shared = np.clip(high - low, 0, None)
-        smaller = np.maximum(np.minimum(size_s, size_o), 1e-9)
-        self.overlap_x, self.overlap_y = np.moveaxis(shared / smaller, -1, 0)  # of the smaller
-        area = intersections(subjects, objects)
-        self.contained = area / np.maximum(areas(subjects)[:, None], 1e-9)  # of the subject
-        self.contains = area / np.maximum(areas(objects)[None, :], 1e-9)
-        self.size_ratio = areas(subjects)[:, None] / np.maximum(areas(objects)[None, :], 1e-9)
-        # vertical places in units of the object's height: 0 its top, 1 its bottom
-        height_o = np.maximum(sizes(objects)[None, :, 1], 1e-9)
-        top = objects[None, :, 1]
-        self.bottom_s = (subjects[:, None, 3] - top) / height_o
-        self.top_s = (subjects[:, None, 1] - top) / height_o
-        height = np.maximum(np.minimum(size_s[..., 1], size_o[..., 1]), 1e-9)
-        self.lower_s = (subjects[:, None, 3] - objects[None, :, 3]) / height  # > 0: ends lower
+        offset = (centres(objects)[None, :, :] - centres(subjects)[:, None, :]) / self._mean
+        self.right, self.below = offset[..., 0], offset[..., 1]  # [N, M] each
+
+    # what only some relations ask: each is reckoned when it is asked
+
+    @cached_property
+    def _reach(self) -> tuple[Floats, Floats]:
+        """Where the boxes' spans begin and end to be shared, (N, M, 2) each."""
+        low = np.maximum(self.subjects[:, None, :2], self.objects[None, :, :2])
+        return low, np.minimum(self.subjects[:, None, 2:], self.objects[None, :, 2:])
+
+    @cached_property
+    def gap(self) -> Floats:
+        """Distance between the boxes along x and y, (N, M, 2)."""
+        low, high = self._reach
+        distance: Floats = np.clip(low - high, 0, None) / self._mean.mean(axis=-1, keepdims=True)
+        return distance
+
+    @cached_property
+    def _overlap(self) -> Floats:
+        low, high = self._reach
+        smaller = np.maximum(np.minimum(self._size_s, self._size_o), 1e-9)
+        shared: Floats = np.clip(high - low, 0, None) / smaller
+        return shared
+
+    @property
+    def overlap_x(self) -> Floats:
+        """Shared width, as a share of the narrower one."""
+        width: Floats = self._overlap[..., 0]
+        return width
+
+    @property
+    def overlap_y(self) -> Floats:
+        """Shared height, as a share of the lower one."""
+        height: Floats = self._overlap[..., 1]
+        return height
+
+    @cached_property
+    def _area(self) -> Floats:
+        return intersections(self.subjects, self.objects)
+
+    @cached_property
+    def contained(self) -> Floats:
+        """How much of the subject lies in the object."""
+        return self._area / np.maximum(areas(self.subjects)[:, None], 1e-9)
+
+    @cached_property
+    def contains(self) -> Floats:
+        """How much of the object lies in the subject."""
+        return self._area / np.maximum(areas(self.objects)[None, :], 1e-9)
+
+    @cached_property
+    def size_ratio(self) -> Floats:
+        """The subject's area in the object's."""
+        ratio: Floats = areas(self.subjects)[:, None] / np.maximum(
+            areas(self.objects)[None, :], 1e-9
+        )
+        return ratio
+
+    def _in_object(self, y: Floats) -> Floats:
+        """Vertical places in units of the object's height: 0 its top, 1 its bottom."""
+        height = np.maximum(self._size_o[..., 1], 1e-9)
+        place: Floats = (y[:, None] - self.objects[None, :, 1]) / height
+        return place
+
+    @cached_property
+    def top_s(self) -> Floats:
+        return self._in_object(self.subjects[:, 1])
+
+    @cached_property
+    def bottom_s(self) -> Floats:
+        return self._in_object(self.subjects[:, 3])
+
+    @cached_property
+    def lower_s(self) -> Floats:
+        """How much lower the subject ends, in units of the lower height; above 0: it does."""
+        height = np.maximum(np.minimum(self._size_s[..., 1], self._size_o[..., 1]), 1e-9)
+        lower: Floats = (self.subjects[:, None, 3] - self.objects[None, :, 3]) / height
+        return lower
 
     def flipped(self) -> _Pairs:
         """The pairs with the roles exchanged: matrices come out as (M, N)."""

@@ -162,10 +162,10 @@ class Reranker:
         detector, fresh, unseen = self._look(list(of_content), answer)
         plan = self._planner.plan(conditions, detector.labels if detector else ())
         seen = {**self._stored(detector, plan, list(of_content)), **fresh}
-        views = self._views(plan, of_content, seen)
+        plan.judge.look(self._views(plan, of_content, seen))
         judged = {
             content_id: plan.judge.judge(
-                Picture(each.width_px, each.height_px, seen.get(content_id, ()), views)
+                Picture(each.width_px, each.height_px, seen.get(content_id, ()))
             )
             for content_id, each in of_content.items()
             if content_id not in unseen
@@ -195,7 +195,8 @@ class Reranker:
             views.update(zip([detection.id for detection in wanted], embeddings, strict=True))
         answer = Reranked()
         self._note(plan, conditions, {}, answer)
-        seen = Picture(picture.width, picture.height, numbered, views)
+        plan.judge.look(views)
+        seen = Picture(picture.width, picture.height, numbered)
         return plan.judge.judge(seen), answer.notes
 
     def _look(

@@ -20,7 +20,10 @@ RED_CAR, BLUE_CAR = Thing("car", "red"), Thing("car", "blue")
 ENCODER = ColourEncoder()
 
 
-def two_cars(left: str, right: str) -> Picture:
+Views = dict[int, np.ndarray]
+
+
+def two_cars(left: str, right: str) -> tuple[Picture, Views]:
     picture = Image.new("RGB", (200, 100), "white")
     detections, views = [], {}
     for id, (paint, box) in enumerate(((left, LEFT), (right, RIGHT)), start=1):
@@ -30,7 +33,7 @@ def two_cars(left: str, right: str) -> Picture:
         )
         detections.append(Detection("car", 0.9, box, colour_shares(picture, box), id))
         views[id] = ENCODER.encode_images([crop(picture, box)])[0]
-    return Picture(200, 100, detections, views)
+    return Picture(200, 100, detections), views
 
 
 def judge(*things: Thing) -> Judge:
@@ -39,31 +42,44 @@ def judge(*things: Thing) -> Judge:
     return Judge(Conditions("cars", attributes=things), {"car": ["car"]}, attributes)
 
 
+def chance(judge: Judge, left: str, right: str) -> float:
+    picture, views = two_cars(left, right)
+    judge.look(views)
+    return judge.judge(picture).probability
+
+
 def test_red_and_blue_are_found_and_red_and_green_are_not() -> None:
     both = judge(RED_CAR, BLUE_CAR)
-    assert both.judge(two_cars("red", "blue")).probability > 0.5
-    assert both.judge(two_cars("blue", "red")).probability > 0.5
-    assert both.judge(two_cars("red", "green")).probability < 0.1
+    assert chance(both, "red", "blue") > 0.5
+    assert chance(both, "blue", "red") > 0.5
+    assert chance(both, "red", "green") < 0.1
 
 
 def test_one_box_is_not_two_things() -> None:
-    picture = two_cars("red", "blue")
-    alone = Picture(200, 100, picture.detections[:1], picture.views)
+    picture, _ = two_cars("red", "blue")
+    alone = Picture(200, 100, picture.detections[:1])
     (part,) = judge(RED_CAR, BLUE_CAR).judge(alone).parts
     assert part.probability == 0.0
     assert "no car" in part.found
 
 
+def test_a_picture_without_the_thing_says_which_is_lacking() -> None:
+    (part,) = judge(RED_CAR, BLUE_CAR).judge(Picture(200, 100, [])).parts
+    assert (part.probability, part.found) == (0.0, "no red car and no blue car seen")
+
+
 def test_without_a_view_the_pixels_decide_and_without_both_nothing_is_known() -> None:
-    picture = two_cars("red", "blue")
-    blind = Picture(200, 100, picture.detections, {})
-    assert judge(RED_CAR, BLUE_CAR).judge(blind).probability > 0.5
+    picture, _ = two_cars("red", "blue")
+    assert judge(RED_CAR, BLUE_CAR).judge(picture).probability > 0.5
     wooden = Attributes({Thing("car", "wooden"): []}, ENCODER.encode_texts, 100.0)
-    assert wooden.probability(Thing("car", "wooden"), picture.detections[0], None) == 0.5
+    assert wooden.probability(Thing("car", "wooden"), picture.detections[0]) == 0.5
 
 
 def test_the_boxes_of_a_binding_come_in_the_order_of_its_things() -> None:
-    (part,) = judge(BLUE_CAR, RED_CAR).judge(two_cars("red", "blue")).parts
+    picture, views = two_cars("red", "blue")
+    blue_first = judge(BLUE_CAR, RED_CAR)
+    blue_first.look(views)
+    (part,) = blue_first.judge(picture).parts
     assert [box.box_xyxy for box in part.boxes] == [RIGHT, LEFT]
 
 
