@@ -216,6 +216,36 @@ def tiny_dfine() -> Any:
     return DFineForObjectDetection(config), Processor(size={"height": 64, "width": 64})
 
 
+def tiny_rtdetr_v2() -> Any:
+    from transformers import RTDetrImageProcessor as Processor
+    from transformers import RTDetrResNetConfig, RTDetrV2Config, RTDetrV2ForObjectDetection
+
+    backbone = RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8] * 4,
+        depths=[1] * 4,
+        out_features=["stage2", "stage3", "stage4"],
+        layer_type="basic",
+    )
+    config = RTDetrV2Config(
+        backbone_config=backbone,
+        encoder_in_channels=[8] * 3,
+        encoder_hidden_dim=16,
+        encoder_ffn_dim=16,
+        encoder_attention_heads=2,
+        d_model=16,
+        num_queries=10,
+        decoder_in_channels=[16] * 3,
+        decoder_ffn_dim=16,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+        decoder_n_points=2,
+        num_denoising=0,
+        id2label=LABELS,
+    )
+    return RTDetrV2ForObjectDetection(config), Processor(size={"height": 64, "width": 64})
+
+
 def tiny_yolos() -> Any:
     from transformers import YolosConfig, YolosForObjectDetection, YolosImageProcessor
 
@@ -233,7 +263,9 @@ def tiny_yolos() -> Any:
 
 
 @pytest.fixture(
-    scope="module", params=[tiny_detr, tiny_dfine, tiny_yolos], ids=["detr", "d-fine", "yolos"]
+    scope="module",
+    params=[tiny_detr, tiny_dfine, tiny_rtdetr_v2, tiny_yolos],
+    ids=["detr", "d-fine", "rt-detr-v2", "yolos"],
 )
 def family(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
