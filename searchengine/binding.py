@@ -7,7 +7,6 @@ of the box's own pixels have a say too.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from indexer.records import Box, Detection
 from searchengine.boxes import Floats
-from searchengine.colours import BASIC, basic_colours, colour_probability
+from searchengine.colours import BASIC, basic_colours, colour_probabilities
 from searchengine.conditions import Thing
 
 Vector = npt.NDArray[np.float32]
@@ -82,22 +81,25 @@ class Attributes:
             own = shares[:, choice.own] / shares.sum(axis=1)
             self._by_view[thing] = dict(zip(views, own.tolist(), strict=True))
 
-    def probability(self, thing: Thing, detection: Detection) -> float:
-        """How likely the box holds this thing, given that its label is right. In 0..1.
+    def probabilities(self, thing: Thing, detections: Sequence[Detection]) -> Floats:
+        """How likely each box holds this thing, given that its label is right. (N,) in 0..1.
 
         Of a box whose crop was not looked at, only the colours are known.
         """
         if thing not in self._choices:
-            return 1.0
-        by_view = self._by_view.get(thing, {}).get(detection.id)
+            return np.ones(len(detections))
+        views = self._by_view.get(thing, {})
+        by_view = np.array([views.get(detection.id, np.nan) for detection in detections])
         wanted = basic_colours(thing.attribute)
-        if not wanted or not detection.colours:
-            return 0.5 if by_view is None else by_view
-        by_pixels = colour_probability(detection.colours, wanted)
-        if by_view is None:
-            return by_pixels
-        # the pixels know the colour, the view knows which part of the box is the thing
-        return math.sqrt(by_pixels * max(by_view, 0.05))
+        coloured = np.array([bool(wanted and detection.colours) for detection in detections], bool)
+        result = np.where(np.isnan(by_view), 0.5, by_view)
+        if coloured.any():
+            shares = [each.colours for each, has in zip(detections, coloured, strict=True) if has]
+            by_pixels, view = colour_probabilities(shares, wanted), by_view[coloured]
+            # the pixels know the colour, the view knows which part of the box is the thing
+            both = np.sqrt(by_pixels * np.maximum(view, 0.05))
+            result[coloured] = np.where(np.isnan(view), by_pixels, both)
+        return result
 
 
 def assign(probabilities: Floats) -> tuple[float, list[int]]:

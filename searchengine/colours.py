@@ -7,9 +7,9 @@ describe objects; here by fixed limits of hue, saturation and value.
 from __future__ import annotations
 
 import functools
-import math
 import re
 import tomllib
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -53,15 +53,18 @@ def basic_colours(attribute: str) -> tuple[str, ...]:
     return by_word[exact[-1]] if exact else ()
 
 
-def colour_probability(shares: bytes, wanted: tuple[str, ...]) -> float:
-    """How likely a thing with these shares is called one of the colours, 0..1.
+def colour_probabilities(
+    shares: Sequence[bytes], wanted: tuple[str, ...]
+) -> npt.NDArray[np.float64]:
+    """How likely each of N things with these shares is called one of the colours. (N,) in 0..1.
 
     Half the box in that colour is enough, a tenth is none: other parts of a thing (tyres,
     windows, faces) and the background fill the rest.
     """
-    total = sum(shares) or 1
-    share = sum(shares[_AT[name]] for name in wanted) / total
-    return 1 / (1 + math.exp(-14 * (share - 0.3)))
+    table = np.frombuffer(b"".join(shares), np.uint8).reshape(-1, len(BASIC)).astype(np.float64)
+    share = table[:, [_AT[name] for name in wanted]].sum(axis=1) / np.maximum(table.sum(axis=1), 1)
+    probabilities: npt.NDArray[np.float64] = 1 / (1 + np.exp(-14 * (share - 0.3)))
+    return probabilities
 
 
 def _names(hsv: npt.NDArray[np.float32]) -> npt.NDArray[np.intp]:

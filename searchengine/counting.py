@@ -10,27 +10,34 @@ from searchengine.boxes import Floats
 from searchengine.conditions import Operator
 
 
-def number_distribution(probabilities: Sequence[float]) -> Floats:
-    """P(exactly k of the boxes are there) for k = 0..N, each there on its own account.
+def number_distributions(probabilities: Sequence[Floats]) -> Floats:
+    """P(exactly k of a picture's boxes are there) for k = 0..N, each there on its own account.
 
-    Returns (N + 1,). Source: the recursion of Barlow and Heidtmann 1984.
+    `probabilities` holds (N_i,) for each of P pictures, N the most of them. Returns (P, N + 1).
+    Source: the recursion of Barlow and Heidtmann 1984, for all pictures at once.
     """
-    distribution = np.ones(1)
-    for probability in probabilities:
-        distribution = np.convolve(distribution, [1 - probability, probability])
-    return distribution
+    most = max((len(some) for some in probabilities), default=0)
+    of_box = np.zeros((most, len(probabilities)))  # a box that is not there is never there
+    for at, some in enumerate(probabilities):
+        of_box[: len(some), at] = some
+    distributions = np.zeros((most + 1, len(probabilities)))
+    distributions[0] = 1
+    for there in of_box:
+        distributions[1:] = distributions[1:] * (1 - there) + distributions[:-1] * there
+        distributions[0] *= 1 - there
+    return distributions.T
 
 
-def holds(distribution: Floats, operator: Operator, n: int | None) -> float:
-    """The probability that the number of things stands in this relation to `n`.
+def holds(distributions: Floats, operator: Operator, n: int | None) -> Floats:
+    """The probability that the number of things stands in this relation to `n`. Returns (P,).
 
-    `distribution` is `number_distribution`'s. "?" asks for the number and is met by any but none.
+    `distributions` are `number_distributions`, (P, N + 1). "?" asks for the number and is met by
+    any but none.
     """
-    if operator == "?" or n is None:
-        return float(1 - distribution[0])
     least, most = limits(operator, n)
     end = None if most is None else max(most + 1, 0)
-    return float(min(1.0, distribution[max(least, 0) : end].sum()))
+    probabilities: Floats = distributions[:, max(least, 0) : end].sum(axis=1)
+    return np.minimum(probabilities, 1.0)
 
 
 def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:

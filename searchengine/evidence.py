@@ -5,7 +5,7 @@ Pure reckoning: detections in, `Judgement` out. `rerank` fetches the one and ran
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import log, prod
 from typing import Any
@@ -15,8 +15,8 @@ import numpy as np
 from indexer.records import Detection
 from searchengine import counting
 from searchengine.binding import Attributes, Vector, assign
-from searchengine.boxes import Floats, drop_duplicates, to_pixels
-from searchengine.conditions import Conditions, Count, Relation, Thing
+from searchengine.boxes import Floats, drop_duplicates
+from searchengine.conditions import Conditions, Count, Relation, RelationName, Thing
 from searchengine.relations import between, relation
 
 _SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
@@ -92,11 +92,16 @@ class _Seen:
         return float(1 - np.prod(1 - self.probabilities))
 
     @property
+    def highest(self) -> float:
+        return float(self.probabilities.max(initial=0.0))
+
+    @property
     def shown(self) -> tuple[Detection, ...]:
         pairs = zip(self.detections, self.probabilities, strict=True)
         return tuple(detection for detection, p in pairs if p >= _SHOWN_FROM)
 
 
+_InPicture = Mapping[Thing, _Seen]  # in one picture
 _NOTHING = _Seen((), np.zeros(0), np.zeros((0, 4)))
 
 
@@ -132,55 +137,79 @@ class Judge:
             self._attributes.look(views)
 
     def judge(self, picture: Picture) -> Judgement:
-        things = (*things_of(self.conditions), *self._present)
-        seen = {thing: self._see(thing, picture) for thing in things}
-        parts = [
-            *(self._count(count, seen) for count in self.conditions.counts),
-            *self._relations(seen),
-            *self._bindings(seen, picture),
-            *(self._absence(thing, seen) for thing in self.conditions.excluded),
-            *(_presence_beside(thing, seen[thing]) for thing in self._present),
+        return self.judge_all([picture])[0]
+
+    def judge_all(self, pictures: Sequence[Picture]) -> list[Judgement]:
+        """Judges many pictures in few steps: each step reckons for all of them at once."""
+        conditions = self.conditions
+        things = dict.fromkeys((*things_of(conditions), *self._present))
+        of_thing = {thing: self._see(thing, pictures) for thing in things}
+        everywhere = [
+            {thing: of_thing[thing][at] for thing in things} for at in range(len(pictures))
         ]
-        return Judgement(tuple(part for part in parts if part is not None))
+        columns = [
+            *(self._count(count, everywhere) for count in conditions.counts),
+            *self._relations(everywhere),
+            self._bindings(everywhere),
+            *(self._absence(thing, everywhere) for thing in conditions.excluded),
+            *(
+                [_presence_beside(thing, seen[thing]) for seen in everywhere]
+                for thing in self._present
+            ),
+        ]
+        kept = [column for column in columns if column is not None]
+        return [Judgement(tuple(column[at] for column in kept)) for at in range(len(pictures))]
 
     def _knows(self, thing: Thing) -> bool:
         return bool(self._labels.get(thing.noun))
 
-    def _see(self, thing: Thing, picture: Picture) -> _Seen:
+    def _see(self, thing: Thing, pictures: Sequence[Picture]) -> list[_Seen]:
         names = self._labels.get(thing.noun, frozenset())
-        found = [detection for detection in picture.detections if detection.label in names]
-        if not found:
-            return _NOTHING
-        boxes = to_pixels(
-            np.array([detection.box_xyxy for detection in found]).reshape(-1, 4),
-            picture.width_px,
-            picture.height_px,
-        )
-        scores = np.array([detection.score for detection in found])
-        if len(names) > 1:
-            kept = drop_duplicates(boxes, scores, _SAME_OBJECT_IOU)
-            found, boxes, scores = [found[at] for at in kept], boxes[kept], scores[kept]
+        found = [
+            [each for each in picture.detections if each.label in names] for picture in pictures
+        ]
+        detections = [detection for some in found for detection in some]
+        if not detections:
+            return [_NOTHING] * len(pictures)
+        numbers = [len(some) for some in found]
+        ends = np.cumsum(numbers).tolist()
+        sizes_px = np.array([(picture.width_px, picture.height_px) * 2 for picture in pictures])
+        boxes = np.array([detection.box_xyxy for detection in detections])  # [N, 4]
+        boxes *= np.repeat(sizes_px, numbers, axis=0)  # in pixels: both axes have one unit
+        scores = np.array([detection.score for detection in detections])
+        probabilities = scores
         if self._attributes is not None and self._attributes.decides(thing):
-            scores = scores * np.array(
-                [self._attributes.probability(thing, detection) for detection in found]
-            )
-        return _Seen(tuple(found), scores, boxes)
+            probabilities = scores * self._attributes.probabilities(thing, detections)
+        seen = []
+        for some, end in zip(found, ends, strict=True):
+            here = slice(end - len(some), end)
+            if len(names) > 1 and len(some) > 1:
+                kept = drop_duplicates(boxes[here], scores[here], _SAME_OBJECT_IOU)
+                those = tuple(some[at] for at in kept)
+                seen.append(_Seen(those, probabilities[here][kept], boxes[here][kept]))
+            elif some:
+                seen.append(_Seen(tuple(some), probabilities[here], boxes[here]))
+            else:
+                seen.append(_NOTHING)
+        return seen
 
     # -- the four kinds of conditions
 
-    def _count(self, count: Count, seen: Mapping[Thing, _Seen]) -> Part | None:
+    def _count(self, count: Count, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         if not self._knows(count.thing):
             return None
-        there = seen[count.thing]
-        distribution = counting.number_distribution(there.probabilities.tolist())
-        if self._is_flanked(count.thing) and count.op == "==" and count.n is not None:
-            # "a person between two people": there is one more of them
-            probability = counting.holds(distribution, ">=", count.n + 1)
-        else:
-            probability = counting.holds(distribution, count.op, count.n)
-        number = int(distribution.argmax())
+        op, n = count.op, count.n
+        if self._is_flanked(count.thing) and op == "==" and n is not None:
+            op, n = ">=", n + 1  # "a person between two people": there is one more of them
         asked = asked_count(count)
-        return Part("counting", asked, probability, f"{number} seen", there.shown, number)
+        there = [seen[count.thing] for seen in everywhere]
+        distributions = counting.number_distributions([each.probabilities for each in there])
+        numbers = distributions.argmax(axis=1).tolist()
+        holds = counting.holds(distributions, op, n).tolist()
+        return [
+            Part("counting", asked, probability, f"{number} seen", each.shown, number)
+            for each, probability, number in zip(there, holds, numbers, strict=True)
+        ]
 
     def _is_flanked(self, thing: Thing) -> bool:
         """Whether something of the same label must stand between two of these."""
@@ -191,52 +220,58 @@ class Judge:
             for wanted in self.conditions.relations
         )
 
-    def _relations(self, seen: Mapping[Thing, _Seen]) -> list[Part]:
-        parts = []
+    def _relations(self, everywhere: Sequence[_InPicture]) -> list[list[Part] | None]:
+        columns = []
         betweens: dict[Thing, list[Thing]] = {}
         for wanted in self.conditions.relations:
             if wanted.relation == "between":
                 betweens.setdefault(wanted.subject, []).append(wanted.object)
             else:
-                parts.append(self._relation(wanted, seen))
-        parts += [self._between(subject, objects, seen) for subject, objects in betweens.items()]
-        return [part for part in parts if part is not None]
+                columns.append(self._relation(wanted, everywhere))
+        for subject, objects in betweens.items():
+            columns.append(self._between(subject, objects, everywhere))
+        return columns
 
-    def _relation(self, wanted: Relation, seen: Mapping[Thing, _Seen]) -> Part | None:
+    def _relation(self, wanted: Relation, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         asked = f"{wanted.subject} {wanted.relation.replace('_', ' ')} {wanted.object}"
         known = [thing for thing in (wanted.subject, wanted.object) if self._knows(thing)]
         if len(known) < 2:
-            return self._presence(asked, known, seen)
-        subject, object = seen[wanted.subject], seen[wanted.object]
-        if not (subject.detections and object.detections):
-            return Part("spatial", asked, 0.0, _lacking((wanted.subject, wanted.object), seen))
-        if subject.probabilities.max() * object.probabilities.max() < _HARDLY_THERE:
-            return Part("spatial", asked, 0.0, "neither surely seen", subject.shown + object.shown)
-        fits = relation(wanted.relation, subject.boxes_px, object.boxes_px)  # [N, M]
-        chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]
-        same = np.equal.outer(
-            [id(d) for d in subject.detections], [id(d) for d in object.detections]
-        ).reshape(chances.shape)
-        if same.all():
-            return Part("spatial", asked, 0.0, "only one seen", subject.shown)
-        chances[same] = 0.0  # a thing is in no relation to itself
-        best, other = np.unravel_index(int(chances.argmax()), chances.shape)
-        boxes = subject.detections[best], object.detections[other]
-        found = f"fits {fits[best, other]:.0%}"
-        return Part("spatial", asked, float(chances[best, other]), found, boxes)
+            return self._presence(asked, known, everywhere)
+        pairs = [(seen[wanted.subject], seen[wanted.object]) for seen in everywhere]
+        chances = [subject.highest * object.highest for subject, object in pairs]
+        likely = [
+            pair for pair, chance in zip(pairs, chances, strict=True) if chance >= _HARDLY_THERE
+        ]
+        fits = _fits(wanted.relation, likely)
+        parts = []
+        for (subject, object), chance, seen in zip(pairs, chances, everywhere, strict=True):
+            if not (subject.detections and object.detections):
+                lacking = _lacking((wanted.subject, wanted.object), seen)
+                parts.append(Part("spatial", asked, 0.0, lacking))
+            elif chance < _HARDLY_THERE:
+                shown = subject.shown + object.shown
+                parts.append(Part("spatial", asked, 0.0, "neither surely seen", shown))
+            else:
+                parts.append(_best_pair(asked, subject, object, next(fits)))
+        return parts
 
     def _between(
-        self, subject: Thing, objects: Sequence[Thing], seen: Mapping[Thing, _Seen]
-    ) -> Part | None:
+        self, subject: Thing, objects: Sequence[Thing], everywhere: Sequence[_InPicture]
+    ) -> list[Part] | None:
         named = " and ".join(map(str, objects)) if len(objects) > 1 else f"2 × {objects[0]}"
         asked = f"{subject} between {named}"
         first, second = (objects[0], objects[-1])
         known = [thing for thing in (subject, first, second) if self._knows(thing)]
         if len(known) < 3:
-            return self._presence(asked, list(dict.fromkeys(known)), seen)
-        who, one, two = seen[subject], seen[first], seen[second]
+            return self._presence(asked, list(dict.fromkeys(known)), everywhere)
+        return [self._best_triple(asked, (subject, first, second), seen) for seen in everywhere]
+
+    def _best_triple(
+        self, asked: str, things: tuple[Thing, Thing, Thing], seen: _InPicture
+    ) -> Part:
+        who, one, two = (seen[thing] for thing in things)
         if not (who.detections and one.detections and two.detections):
-            return Part("spatial", asked, 0.0, _lacking((subject, first, second), seen))
+            return Part("spatial", asked, 0.0, _lacking(things, seen))
         fits = between(who.boxes_px, one.boxes_px, two.boxes_px)  # [N, M, K]
         chances = (
             fits
@@ -259,17 +294,20 @@ class Judge:
         return Part("spatial", asked, float(chances[at]), f"fits {fits[at]:.0%}", boxes)
 
     def _presence(
-        self, asked: str, known: Sequence[Thing], seen: Mapping[Thing, _Seen]
-    ) -> Part | None:
+        self, asked: str, known: Sequence[Thing], everywhere: Sequence[_InPicture]
+    ) -> list[Part] | None:
         """What is left of a relation when one of its things cannot be seen: the other is there."""
         if not known:
             return None
-        probability = prod(seen[thing].is_there for thing in known)
-        boxes = tuple(box for thing in known for box in seen[thing].shown[:1])
-        names = " and ".join(map(str, known))
-        return Part("spatial", asked, probability, f"only looked for {names}", boxes)
+        found = f"only looked for {' and '.join(map(str, known))}"
+        parts = []
+        for seen in everywhere:
+            probability = prod(seen[thing].is_there for thing in known)
+            boxes = tuple(box for thing in known for box in seen[thing].shown[:1])
+            parts.append(Part("spatial", asked, probability, found, boxes))
+        return parts
 
-    def _bindings(self, seen: Mapping[Thing, _Seen], picture: Picture) -> list[Part]:
+    def _bindings(self, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         """Each thing in a box of its own, among those no count and no relation speaks of."""
         elsewhere = {count.thing for count in self.conditions.counts}
         for wanted in self.conditions.relations:
@@ -277,34 +315,68 @@ class Judge:
         attributes = self.conditions.attributes
         things = [thing for thing in attributes if self._knows(thing) and thing not in elsewhere]
         if not things:
-            return []
+            return None
         asked = " and ".join(map(str, things))
-        lacking = [thing for thing in things if not seen[thing].detections]
-        if lacking:
-            return [Part("binding", asked, 0.0, _lacking(things, seen))]
-        # two things of one label share their boxes
-        boxes_of = {id(d): d for thing in things for d in seen[thing].detections}
-        detections = list(boxes_of.values())
-        column = {key: at for at, key in enumerate(boxes_of)}
-        chances = np.zeros((len(things), len(detections)))  # [T, N]
-        for row, thing in enumerate(things):
-            columns = [column[id(detection)] for detection in seen[thing].detections]
-            chances[row, columns] = seen[thing].probabilities
-        probability, chosen = assign(chances)
-        boxes = tuple(detections[at] for at in chosen if at >= 0)
-        found = ", ".join(
-            f"{thing} {chances[row, at]:.0%}" if at >= 0 else f"no {thing.noun}"
-            for row, (thing, at) in enumerate(zip(things, chosen, strict=True))
-        )
-        return [Part("binding", asked, probability, found, boxes)]
+        return [_own_boxes(asked, things, seen) for seen in everywhere]
 
-    def _absence(self, thing: Thing, seen: Mapping[Thing, _Seen]) -> Part | None:
+    def _absence(self, thing: Thing, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         if not self._knows(thing):
             return None
-        there = seen[thing]
-        shown = there.shown
-        found = f"{len(shown)} seen" if shown else "none seen"
-        return Part("negation", f"no {thing}", 1 - there.is_there, found, shown)
+        parts = []
+        for there in (seen[thing] for seen in everywhere):
+            shown = there.shown
+            found = f"{len(shown)} seen" if shown else "none seen"
+            parts.append(Part("negation", f"no {thing}", 1 - there.is_there, found, shown))
+        return parts
+
+
+def _fits(name: RelationName, pairs: Sequence[tuple[_Seen, _Seen]]) -> Iterator[Floats]:
+    """How well each pair's N subjects and M objects stand in the relation: (N, M) for each."""
+    if not pairs:
+        return
+    fits = relation(
+        name,
+        np.concatenate([np.repeat(one.boxes_px, len(two.boxes_px), axis=0) for one, two in pairs]),
+        np.concatenate([np.tile(two.boxes_px, (len(one.boxes_px), 1)) for one, two in pairs]),
+    )
+    start = 0
+    for one, two in pairs:
+        shape = len(one.boxes_px), len(two.boxes_px)
+        yield fits[start : start + shape[0] * shape[1]].reshape(shape)
+        start += shape[0] * shape[1]
+
+
+def _best_pair(asked: str, subject: _Seen, object: _Seen, fits: Floats) -> Part:
+    chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]  # [N, M]
+    same = np.equal.outer([id(d) for d in subject.detections], [id(d) for d in object.detections])
+    if same.all():
+        return Part("spatial", asked, 0.0, "only one seen", subject.shown)
+    chances[same] = 0.0  # a thing is in no relation to itself
+    best, other = divmod(int(chances.argmax()), len(object.detections))
+    boxes = subject.detections[best], object.detections[other]
+    found = f"fits {fits[best, other]:.0%}"
+    return Part("spatial", asked, float(chances[best, other]), found, boxes)
+
+
+def _own_boxes(asked: str, things: Sequence[Thing], seen: _InPicture) -> Part:
+    lacking = [thing for thing in things if not seen[thing].detections]
+    if lacking:
+        return Part("binding", asked, 0.0, _lacking(things, seen))
+    # two things of one label share their boxes
+    boxes_of = {id(d): d for thing in things for d in seen[thing].detections}
+    detections = list(boxes_of.values())
+    column = {key: at for at, key in enumerate(boxes_of)}
+    chances = np.zeros((len(things), len(detections)))  # [T, N]
+    for row, thing in enumerate(things):
+        columns = [column[id(detection)] for detection in seen[thing].detections]
+        chances[row, columns] = seen[thing].probabilities
+    probability, chosen = assign(chances)
+    boxes = tuple(detections[at] for at in chosen if at >= 0)
+    found = ", ".join(
+        f"{thing} {chances[row, at]:.0%}" if at >= 0 else f"no {thing.noun}"
+        for row, (thing, at) in enumerate(zip(things, chosen, strict=True))
+    )
+    return Part("binding", asked, probability, found, boxes)
 
 
 def _presence_beside(thing: Thing, seen: _Seen) -> Part:
@@ -335,6 +407,6 @@ def asked_count(count: Count) -> str:
     return f"{words[count.op]} {count.n} × {count.thing}"
 
 
-def _lacking(things: Sequence[Thing], seen: Mapping[Thing, _Seen]) -> str:
+def _lacking(things: Sequence[Thing], seen: _InPicture) -> str:
     lacking = dict.fromkeys(str(thing) for thing in things if not seen[thing].detections)
     return f"no {' and no '.join(lacking)} seen"

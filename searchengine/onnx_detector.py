@@ -62,6 +62,7 @@ class OnnxDetector:
             if found != expected["sha256"]:
                 raise DetectorError(f"{path} is damaged (its checksum differs). {_MEND}")
         options = onnxruntime.SessionOptions()
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         if threads is not None:
             options.intra_op_num_threads = threads
         session = onnxruntime.InferenceSession(

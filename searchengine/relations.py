@@ -15,14 +15,15 @@ from functools import cached_property
 
 import numpy as np
 
-from searchengine.boxes import Floats, areas, centres, intersections, sizes
+from searchengine.boxes import Floats, areas, centres, sizes
 from searchengine.conditions import RelationName
 
 
 def relation(name: RelationName, subjects_xyxy: Floats, objects_xyxy: Floats) -> Floats:
-    """How well each of N subjects stands in the relation to each of M objects.
+    """How well each of N subjects stands in the relation to the object beside it in the list.
 
-    "between" two things is `between`. Returns (N, M) in 0..1.
+    Both are (N, 4): all pairs of many pictures are reckoned in one call. "between" two things is
+    `between`. Returns (N,) in 0..1.
     """
     return _RELATIONS[name](_Pairs(subjects_xyxy, objects_xyxy))
 
@@ -46,77 +47,74 @@ def between(subjects_xyxy: Floats, firsts_xyxy: Floats, seconds_xyxy: Floats) ->
 
 
 class _Pairs:
-    """What the relations ask of all N x M pairs; lengths in the pair's mean size per axis."""
+    """What the relations ask of N pairs; lengths in the pair's mean size per axis. (N,) each."""
 
     def __init__(self, subjects: Floats, objects: Floats) -> None:
         self.subjects = subjects
         self.objects = objects
-        self._size_s, self._size_o = sizes(subjects)[:, None, :], sizes(objects)[None, :, :]
-        self._mean = np.maximum((self._size_s + self._size_o) / 2, 1e-9)  # [N, M, 2]
+        self._size_s, self._size_o = sizes(subjects), sizes(objects)
+        self._mean = np.maximum((self._size_s + self._size_o) / 2, 1e-9)  # [N, 2]
         # how far the object lies to the right of the subject, and below it
-        offset = (centres(objects)[None, :, :] - centres(subjects)[:, None, :]) / self._mean
-        self.right, self.below = offset[..., 0], offset[..., 1]  # [N, M] each
+        offset = (centres(objects) - centres(subjects)) / self._mean
+        self.right, self.below = offset[:, 0], offset[:, 1]
 
     # what only some relations ask: each is reckoned when it is asked
 
     @cached_property
-    def _reach(self) -> tuple[Floats, Floats]:
-        """Where the boxes' spans begin and end to be shared, (N, M, 2) each."""
-        low = np.maximum(self.subjects[:, None, :2], self.objects[None, :, :2])
-        return low, np.minimum(self.subjects[:, None, 2:], self.objects[None, :, 2:])
+    def _reach(self) -> Floats:
+        """How far the boxes' spans reach into each other along x and y; below 0: apart. (N, 2)."""
+        low = np.maximum(self.subjects[:, :2], self.objects[:, :2])
+        reach: Floats = np.minimum(self.subjects[:, 2:], self.objects[:, 2:]) - low
+        return reach
 
     @cached_property
     def gap(self) -> Floats:
-        """Distance between the boxes along x and y, (N, M, 2)."""
-        low, high = self._reach
-        distance: Floats = np.clip(low - high, 0, None) / self._mean.mean(axis=-1, keepdims=True)
+        """Distance between the boxes along x and y, (N, 2)."""
+        distance: Floats = np.clip(-self._reach, 0, None) / self._mean.mean(axis=1, keepdims=True)
         return distance
 
     @cached_property
     def _overlap(self) -> Floats:
-        low, high = self._reach
         smaller = np.maximum(np.minimum(self._size_s, self._size_o), 1e-9)
-        shared: Floats = np.clip(high - low, 0, None) / smaller
+        shared: Floats = np.clip(self._reach, 0, None) / smaller
         return shared
 
     @property
     def overlap_x(self) -> Floats:
         """Shared width, as a share of the narrower one."""
-        width: Floats = self._overlap[..., 0]
+        width: Floats = self._overlap[:, 0]
         return width
 
     @property
     def overlap_y(self) -> Floats:
         """Shared height, as a share of the lower one."""
-        height: Floats = self._overlap[..., 1]
+        height: Floats = self._overlap[:, 1]
         return height
 
     @cached_property
     def _area(self) -> Floats:
-        return intersections(self.subjects, self.objects)
+        area: Floats = np.clip(self._reach, 0, None).prod(axis=1)
+        return area
 
     @cached_property
     def contained(self) -> Floats:
         """How much of the subject lies in the object."""
-        return self._area / np.maximum(areas(self.subjects)[:, None], 1e-9)
+        return self._area / np.maximum(areas(self.subjects), 1e-9)
 
     @cached_property
     def contains(self) -> Floats:
         """How much of the object lies in the subject."""
-        return self._area / np.maximum(areas(self.objects)[None, :], 1e-9)
+        return self._area / np.maximum(areas(self.objects), 1e-9)
 
     @cached_property
     def size_ratio(self) -> Floats:
         """The subject's area in the object's."""
-        ratio: Floats = areas(self.subjects)[:, None] / np.maximum(
-            areas(self.objects)[None, :], 1e-9
-        )
+        ratio: Floats = areas(self.subjects) / np.maximum(areas(self.objects), 1e-9)
         return ratio
 
     def _in_object(self, y: Floats) -> Floats:
         """Vertical places in units of the object's height: 0 its top, 1 its bottom."""
-        height = np.maximum(self._size_o[..., 1], 1e-9)
-        place: Floats = (y[:, None] - self.objects[None, :, 1]) / height
+        place: Floats = (y - self.objects[:, 1]) / np.maximum(self._size_o[:, 1], 1e-9)
         return place
 
     @cached_property
@@ -130,12 +128,12 @@ class _Pairs:
     @cached_property
     def lower_s(self) -> Floats:
         """How much lower the subject ends, in units of the lower height; above 0: it does."""
-        height = np.maximum(np.minimum(self._size_s[..., 1], self._size_o[..., 1]), 1e-9)
-        lower: Floats = (self.subjects[:, None, 3] - self.objects[None, :, 3]) / height
+        height = np.maximum(np.minimum(self._size_s[:, 1], self._size_o[:, 1]), 1e-9)
+        lower: Floats = (self.subjects[:, 3] - self.objects[:, 3]) / height
         return lower
 
     def flipped(self) -> _Pairs:
-        """The pairs with the roles exchanged: matrices come out as (M, N)."""
+        """The same pairs with the roles exchanged."""
         return _Pairs(self.objects, self.subjects)
 
 
@@ -146,7 +144,7 @@ def _above(value: Floats, limit: float, softness: float) -> Floats:
 
 
 def _near(pairs: _Pairs) -> Floats:
-    nearness: Floats = np.exp(-((np.hypot(pairs.gap[..., 0], pairs.gap[..., 1]) / 0.8) ** 2))
+    nearness: Floats = np.exp(-((np.hypot(pairs.gap[:, 0], pairs.gap[:, 1]) / 0.8) ** 2))
     return nearness
 
 
@@ -197,11 +195,11 @@ _RELATIONS: dict[RelationName, Callable[[_Pairs], Floats]] = {
     "left_of": lambda pairs: _beside(pairs, pairs.right),
     "right_of": lambda pairs: _beside(pairs, -pairs.right),
     "above": _above_of,
-    "below": lambda pairs: _above_of(pairs.flipped()).T,
+    "below": lambda pairs: _above_of(pairs.flipped()),
     "on": _on,
     "under": _under,
     "next_to": _next_to,
     "in_front_of": _in_front_of,
-    "behind": lambda pairs: _in_front_of(pairs.flipped()).T,
+    "behind": lambda pairs: _in_front_of(pairs.flipped()),
     "inside": _inside,
 }

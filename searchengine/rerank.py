@@ -163,13 +163,14 @@ class Reranker:
         plan = self._planner.plan(conditions, detector.labels if detector else ())
         seen = {**self._stored(detector, plan, list(of_content)), **fresh}
         plan.judge.look(self._views(plan, of_content, seen))
-        judged = {
-            content_id: plan.judge.judge(
+        visible = {id: each for id, each in of_content.items() if id not in unseen}
+        judgements = plan.judge.judge_all(
+            [
                 Picture(each.width_px, each.height_px, seen.get(content_id, ()))
-            )
-            for content_id, each in of_content.items()
-            if content_id not in unseen
-        }
+                for content_id, each in visible.items()
+            ]
+        )
+        judged = dict(zip(visible, judgements, strict=True))
         judged = self._with_absent(plan, conditions, absent_cosines, judged)
         self._note(plan, conditions, unseen, answer)
         answer.ranked = self._order(candidates, judged, unseen, plan, number)

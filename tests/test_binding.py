@@ -72,7 +72,7 @@ def test_without_a_view_the_pixels_decide_and_without_both_nothing_is_known() ->
     picture, _ = two_cars("red", "blue")
     assert judge(RED_CAR, BLUE_CAR).judge(picture).probability > 0.5
     wooden = Attributes({Thing("car", "wooden"): []}, ENCODER.encode_texts, 100.0)
-    assert wooden.probability(Thing("car", "wooden"), picture.detections[0]) == 0.5
+    assert wooden.probabilities(Thing("car", "wooden"), picture.detections).tolist() == [0.5, 0.5]
 
 
 def test_the_boxes_of_a_binding_come_in_the_order_of_its_things() -> None:

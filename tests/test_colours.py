@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from PIL import Image, ImageDraw
 
-from searchengine.colours import BASIC, basic_colours, colour_probability, colour_shares
+from searchengine.colours import BASIC, basic_colours, colour_probabilities, colour_shares
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -36,9 +36,20 @@ def test_a_red_thing_before_a_green_ground_is_called_red() -> None:
     picture = Image.new("RGB", (100, 100), "green")
     ImageDraw.Draw(picture).ellipse((15, 15, 85, 85), fill="red")
     shares = colour_shares(picture, WHOLE)
-    assert colour_probability(shares, ("red",)) > 0.9
-    assert colour_probability(shares, ("blue",)) < 0.1
-    assert colour_probability(shares, ("blue",)) < colour_probability(shares, ("green",)) < 0.6
+    (red,), (green,), (blue,) = (
+        colour_probabilities([shares], (name,)) for name in ("red", "green", "blue")
+    )
+    assert red > 0.9
+    assert blue < 0.1
+    assert blue < green < 0.6
+
+
+def test_boxes_are_weighed_each_by_itself() -> None:
+    pictures = [Image.new("RGB", (20, 20), paint) for paint in ("red", "blue", "white")]
+    shares = [colour_shares(picture, WHOLE) for picture in pictures]
+    red, blue, white = colour_probabilities(shares, ("blue", "white"))
+    assert red < 0.1
+    assert min(blue, white) > 0.9
 
 
 @pytest.mark.parametrize(

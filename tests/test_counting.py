@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from searchengine.boxes import Floats
 from searchengine.conditions import Operator
-from searchengine.counting import holds, limits, number_distribution
+from searchengine.counting import holds, limits, number_distributions
+
+
+def distributions(of_pictures: list[list[float]]) -> Floats:
+    return number_distributions([np.array(some) for some in of_pictures])
 
 
 def count_probability(probabilities: list[float], operator: Operator, n: int | None) -> float:
-    return holds(number_distribution(probabilities), operator, n)
+    return float(holds(distributions([probabilities]), operator, n)[0])
 
 
 def likeliest_number(probabilities: list[float]) -> int:
-    return int(number_distribution(probabilities).argmax())
+    return int(distributions([probabilities])[0].argmax())
 
 
 chances = st.lists(st.floats(0, 1), max_size=12)
@@ -23,7 +29,7 @@ chances = st.lists(st.floats(0, 1), max_size=12)
 
 @given(chances)
 def test_the_numbers_share_one_probability(probabilities: list[float]) -> None:
-    distribution = number_distribution(probabilities)
+    (distribution,) = distributions([probabilities])
     assert len(distribution) == len(probabilities) + 1
     assert distribution.sum() == pytest.approx(1)
     assert distribution.min() >= 0
@@ -75,3 +81,15 @@ def test_limits_of_a_condition(operator: str, expected: tuple[int, int | None]) 
 def test_fewer_than_none_is_met_by_no_number() -> None:
     assert limits("<", 0) == (0, -1)
     assert count_probability([0.5], "<", 0) == 0
+
+
+@given(st.lists(chances, max_size=5))
+def test_pictures_with_fewer_boxes_are_not_disturbed_by_those_with_more(
+    of_pictures: list[list[float]],
+) -> None:
+    together = distributions(of_pictures)
+    assert len(together) == len(of_pictures)
+    for row, probabilities in zip(together, of_pictures, strict=True):
+        (alone,) = distributions([probabilities])
+        assert row[: len(alone)] == pytest.approx(alone)
+        assert row[len(alone) :].sum() == 0
