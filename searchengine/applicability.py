@@ -6,12 +6,13 @@ which thing is red, and passes over "without" (Yuksekgonul et al. 2023; Kamath e
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from searchengine import grammar
-from searchengine.conditions import Conditions, Thing
+from searchengine.conditions import Conditions, Thing, limits
 from searchengine.grammar import Reading
 from searchengine.vocabulary import vocabulary
 
@@ -203,7 +204,21 @@ def _notes(reading: Reading) -> list[str]:
 
 
 def _contradictions(conditions: Conditions) -> list[str]:
-    """What can't hold together: "two dogs but no dogs", "exactly two and at least five"."""
+    """What can't hold together: "two dogs but no dogs", "more than three and fewer than two"."""
+    notes = []
+    clashes = _wanted_and_excluded(conditions)
+    notes += [f"it asks for {noun!r} and for none" for noun in clashes]
+    for thing in dict.fromkeys(count.thing for count in conditions.counts):
+        if thing.noun not in clashes and not _some_number(conditions, thing):
+            notes.append(f"no number of {thing.noun!r} meets all it asks")
+    return [
+        f"The query contradicts itself: {what}. Pictures are searched by the rest; leave one of "
+        "the two out."
+        for what in notes
+    ]
+
+
+def _wanted_and_excluded(conditions: Conditions) -> list[str]:
     same = vocabulary().canonical
     excluded = {same(thing.noun): thing for thing in conditions.excluded if not thing.attribute}
     wanted: list[Thing] = [
@@ -212,11 +227,18 @@ def _contradictions(conditions: Conditions) -> list[str]:
     for relation in conditions.relations:
         wanted += [relation.subject, relation.object]
     wanted += conditions.attributes
-    clashes = dict.fromkeys(
-        excluded[same(thing.noun)].noun for thing in wanted if same(thing.noun) in excluded
+    # what stands there without a number or a place: "a dog without a dog"
+    singular = vocabulary().plurals.singular
+    wanted += [Thing(singular(word)) for word in re.findall(r"[a-z]+", conditions.positive.lower())]
+    return list(
+        dict.fromkeys(
+            excluded[same(thing.noun)].noun for thing in wanted if same(thing.noun) in excluded
+        )
     )
-    return [
-        f"The query contradicts itself: it asks for a {noun} and for none. Pictures are searched "
-        "by the rest; leave one of the two out."
-        for noun in clashes
-    ]
+
+
+def _some_number(conditions: Conditions, thing: Thing) -> bool:
+    """Whether there is a number that meets every count of the thing."""
+    ranges = [limits(each.op, each.n) for each in conditions.counts if each.thing == thing]
+    most = min((high for _, high in ranges if high is not None), default=None)
+    return most is None or max(low for low, _ in ranges) <= most

@@ -1,4 +1,4 @@
-"""What a query demands of a picture beyond what one embedding holds. Records only, no logic."""
+"""What a query demands of a picture beyond what one embedding holds. Records, hardly any logic."""
 
 from __future__ import annotations
 
@@ -99,3 +99,16 @@ class Conditions:
             parse["excluded"] = [str(thing) for thing in self.excluded]
             parse["positive"] = self.positive
         return parse
+
+
+def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:
+    """The least and the greatest number that meet the condition; None: no greatest."""
+    if operator == "?" or n is None:
+        return 1, None
+    return {
+        "==": (n, n),
+        ">=": (n, None),
+        "<=": (0, n),
+        ">": (n + 1, None),
+        "<": (0, n - 1),
+    }[operator]

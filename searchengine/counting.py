@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from searchengine.boxes import Floats
-from searchengine.conditions import Operator
+from searchengine.conditions import Operator, limits
 
 
 def number_distributions(probabilities: Sequence[Floats]) -> Floats:
@@ -38,16 +38,3 @@ def holds(distributions: Floats, operator: Operator, n: int | None) -> Floats:
     end = None if most is None else max(most + 1, 0)
     probabilities: Floats = distributions[:, max(least, 0) : end].sum(axis=1)
     return np.minimum(probabilities, 1.0)
-
-
-def limits(operator: Operator, n: int | None) -> tuple[int, int | None]:
-    """The least and the greatest number that meet the condition; None: no greatest."""
-    if operator == "?" or n is None:
-        return 1, None
-    return {
-        "==": (n, n),
-        ">=": (n, None),
-        "<=": (0, n),
-        ">": (n + 1, None),
-        "<": (0, n - 1),
-    }[operator]

@@ -33,10 +33,9 @@ from indexer.encoder import LazyEncoder
 from indexer.errors import LibraryError
 from indexer.records import Detection, DetectorRecord, EncoderRecord
 from indexer.store import Store
-from searchengine import counting
 from searchengine.binding import Vector, crop
 from searchengine.colours import colour_shares
-from searchengine.conditions import Conditions, Thing
+from searchengine.conditions import Conditions, Thing, limits
 from searchengine.detector import LazyDetector
 from searchengine.evidence import Judgement, Part, Picture, things_of
 from searchengine.look import LookOptions, OnLook, look_at, read_picture
@@ -114,7 +113,7 @@ class Reranker:
         wanted: list[tuple[Thing, int, int | None]] = []
         flanked = {each.object for each in conditions.relations if each.relation == "between"}
         for count in conditions.counts:
-            least, most = counting.limits(count.op, count.n)
+            least, most = limits(count.op, count.n)
             # "two boys" are two people or more, and so are the people somebody is between
             is_whole_label = count.thing.noun in known and count.thing not in flanked
             is_whole_label &= not count.thing.attribute

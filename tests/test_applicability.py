@@ -10,6 +10,7 @@ import pytest
 from conftest import RunCommand
 
 from searchengine.applicability import check, check_labels
+from searchengine.conditions import Count, Thing
 
 
 def test_verdict_quotes_the_users_words_and_says_what_will_be_done() -> None:
@@ -32,9 +33,32 @@ def test_named_people_get_a_warning_and_a_better_tool() -> None:
     assert check("Tom Hanks at a premiere").route == "embeddings"
 
 
-def test_contradiction_is_said() -> None:
-    (note,) = check("two dogs but no puppies").notes
+@pytest.mark.parametrize(
+    "query",
+    [
+        "two dogs but no puppies",
+        "a dog without a dog",
+        "two dogs and three dogs",
+        "more than three and fewer than two cats",
+        "at most two cats and at least three cats",
+    ],
+)
+def test_contradiction_is_said(query: str) -> None:
+    (note,) = check(query).notes
     assert "contradicts itself" in note
+
+
+@pytest.mark.parametrize(
+    "query", ["two boys and three girls", "white dog without black dogs", "two or three dogs"]
+)
+def test_what_only_resembles_a_contradiction_is_none(query: str) -> None:
+    assert check(query).notes == ()
+
+
+def test_without_others_of_its_kind_is_one_and_not_none() -> None:
+    conditions = check("a dog without other dogs").conditions
+    assert conditions.excluded == ()
+    assert conditions.counts == (Count(Thing("dog"), "==", 1),)
 
 
 def test_number_without_a_noun_is_said() -> None:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from searchengine.boxes import Floats
-from searchengine.conditions import Operator
-from searchengine.counting import holds, limits, number_distributions
+from searchengine.conditions import Operator, limits
+from searchengine.counting import holds, number_distributions
 
 
 def distributions(of_pictures: list[list[float]]) -> Floats:

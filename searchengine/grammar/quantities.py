@@ -39,6 +39,7 @@ class Quantities:
         self._before: PhraseTable[Operator] = PhraseTable(table["comparatives"].items())
         self._after: PhraseTable[Operator] = PhraseTable(table["comparatives_after"].items())
         self._pairs: PhraseTable[int] = PhraseTable(table["pairs"].items())
+        self._namers = frozenset(table["counting"]["namers"])
         self._questions = PhraseTable((phrase, True) for phrase in table["counting"]["questions"])
 
     def read(
@@ -58,13 +59,28 @@ class Quantities:
                 size, value = number
                 if before[1] == ">=" and value == 0:
                     return None
-                return before[0] + size, Quantity(((before[1], value),))
+                size += before[0]
+                more, second = self._second_limit(tokens, lowers, at + size)
+                return size + more, Quantity(((before[1], value), *second))
             pair = self._pairs.longest(lowers, at + before[0])
             if pair and pair[1]:
                 return before[0] + pair[0], Quantity(((before[1], pair[1]),), is_pair=pair[1] == 2)
         if lowers[at] == "between":
             return self._between(tokens, lowers, at)
         return self._counted(tokens, lowers, at)
+
+    def _second_limit(
+        self, tokens: Sequence[Token], lowers: Sequence[str], at: int
+    ) -> tuple[int, tuple[tuple[Operator, int | None], ...]]:
+        """more than two AND FEWER THAN FIVE cats: how many tokens, and what they say"""
+        link = at
+        while link < len(lowers) and lowers[link] in (",", "and", "but"):
+            link += 1
+        comparative = self._before.longest(lowers, link) if at < link < len(lowers) else None
+        number = self._number(tokens, link + comparative[0]) if comparative else None
+        if comparative is None or number is None:
+            return 0, ()
+        return link + comparative[0] + number[0] - at, ((comparative[1], number[1]),)
 
     def _is_of_things(self, lowers: Sequence[str], at: int) -> bool:
         """a couple OF ZEBRAS, but not "a couple kissing\""""
@@ -86,6 +102,8 @@ class Quantities:
         number = self._number(tokens, at)
         if not number:
             return self._joined(tokens, at)
+        if tokens[at].kind == "number" and self._is_name(lowers, at):
+            return None
         size, value = number
         end = at + size
         if value == 0:
@@ -102,6 +120,11 @@ class Quantities:
         if after:
             return size + after[0], Quantity(((after[1], value),))
         return size, Quantity((("==", value),), is_plain_one=lowers[at] == "one" and size == 1)
+
+    def _is_name(self, lowers: Sequence[str], at: int) -> bool:
+        """number 7 bus, no. 5 tram"""
+        before = at - 1 if at and lowers[at - 1] != "." else at - 2
+        return before >= 0 and lowers[before] in self._namers
 
     def _between(
         self, tokens: Sequence[Token], lowers: Sequence[str], at: int

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from searchengine.conditions import Conditions, Count
+from searchengine.conditions import Conditions, Count, Thing
 from searchengine.grammar.bindings import bound_things
 from searchengine.grammar.languages import other_language
 from searchengine.grammar.names import NameReader
@@ -50,6 +50,7 @@ class Grammar:
         self._requests = PhraseTable(
             (phrase, True) for phrase in words.table["request"]["prefixes"]
         )
+        self._further = frozenset(words.table["negation"]["further"])
         self._contrasts = [tuple(pair.split()) for pair in words.table["attributes"]["contrasts"]]
 
     def read(self, text: str) -> Reading:
@@ -88,6 +89,11 @@ class Grammar:
             ),
         }
         positive = self._positive(text, absences) if absences else ""
+        excluded = dict.fromkeys(thing for absence in absences for thing in absence.things)
+        for other, count in self._others(text, absences, kept):
+            del excluded[other]
+            if count.thing not in [each.thing for each in counts]:
+                counts.append(count)
         conditions = Conditions(
             content=self._content(
                 positive or text, units if not absences else None, triggers["counting"]
@@ -95,9 +101,7 @@ class Grammar:
             counts=tuple(counts),
             relations=tuple(found.relation for found in relations),
             attributes=tuple(phrase.thing for phrase in bound),
-            excluded=tuple(
-                dict.fromkeys(thing for absence in absences for thing in absence.things)
-            ),
+            excluded=tuple(excluded),
             positive=positive,
         )
         return Reading(
@@ -117,7 +121,8 @@ class Grammar:
         for at, item in enumerate(items):
             if isinstance(item, Phrase):
                 if item.quantity is not None and item.noun:
-                    counted.append((item, item.quantity.is_plain_one))
+                    is_only = at + 1 < len(items) and getattr(items[at + 1], "lower", "") == "only"
+                    counted.append((item, item.quantity.is_plain_one and not is_only))
                 elif not item.noun and not item.attribute:
                     bare.append(text[item.start : item.end])
             elif item.kind == "alone":
@@ -139,6 +144,21 @@ class Grammar:
         if any(isinstance(item, Phrase) and item.noun for item in items):
             bare = []  # an age, a time, a year
         return counts, spans, tuple(bare)
+
+    def _others(
+        self, text: str, absences: Sequence[Absence], kept: Sequence[Item]
+    ) -> list[tuple[Thing, Count]]:
+        """A dog without OTHER dogs: not "no dog" but one. The excluded thing, and its count."""
+        found: dict[Thing, Count] = {}
+        for absence in absences:
+            spoken = text[absence.start : absence.end].lower().split()
+            for thing in absence.things if self._further & set(spoken) else ():
+                for item in kept:
+                    if isinstance(item, Phrase) and item.noun and not item.is_plural:
+                        is_person = thing.noun == "person" and self._words.is_person(item.noun)
+                        if item.noun == thing.noun or is_person:
+                            found.setdefault(thing, Count(item.thing, "==", 1))
+        return list(found.items())
 
     def _lonely(self, items: Sequence[Item], at: int) -> Phrase | None:
         """Who is ALONE: the first thing of the clause."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import cast
 
@@ -218,7 +218,8 @@ class RelationReader:
             return []
         if not pronoun:
             name = cast(RelationName, self._bare[unit.lower])
-        return self._inverse(items, at, name)
+        is_neuter = pronoun and cast(Unit, items[at + 1]).lower == "it"
+        return self._inverse(items, at, name, {"and"} if is_neuter else set())
 
     def _with_side(self, items: Sequence[Item], at: int) -> list[Found]:
         """a monitor with a plant TO ITS LEFT"""
@@ -231,7 +232,13 @@ class RelationReader:
             return []
         return self._inverse(items, at, name)
 
-    def _inverse(self, items: Sequence[Item], at: int, name: RelationName) -> list[Found]:
+    def _inverse(
+        self,
+        items: Sequence[Item],
+        at: int,
+        name: RelationName,
+        more_ties: Set[str] = frozenset(),
+    ) -> list[Found]:
         """X with Y on it: the thing before the relation lies on the one before that."""
         unit = cast(Unit, items[at])
         subject_at = self._nearest_phrase(items, at)
@@ -241,7 +248,7 @@ class RelationReader:
         if holder_at is None:
             return []
         link = [item for item in items[holder_at + 1 : subject_at] if isinstance(item, Unit)]
-        if not any(item.lower in self._ties for item in link):
+        if not any(item.lower in self._ties | more_ties for item in link):
             return []
         subject, holder = cast(Phrase, items[subject_at]), cast(Phrase, items[holder_at])
         if not self._rules.holds(items, at, name, subject, holder):

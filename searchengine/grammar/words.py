@@ -144,6 +144,7 @@ class Words:
             return word
         if len(word) < _MIN_TYPO:
             near = {word + letter for letter in _LETTERS} & (self.colours | set(self.numbers))
+            near = near or ({word[0] + word[:0:-1]} & self._label_forms)  # dgo, cra
             return min(near) if len(word) == _MIN_TYPO - 1 and near else word
         if word.endswith(("ing", "ed")) and len(word) > 5:
             return word  # a verb that the list lacks
