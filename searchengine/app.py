@@ -16,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from indexer import encoders
 from indexer.encoder import LazyEncoder
-from indexer.errors import EncoderMismatch, UsageError
+from indexer.errors import UsageError
 from indexer.records import (
     DetectorRecord,
     EncoderRecord,
     Filter,
-    FolderRecord,
     IndexSummary,
     Skipped,
 )
@@ -31,14 +29,16 @@ from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
 from searchengine.applicability import check
-from searchengine.engine import Engine, SearchResult, Sort, make_filter
+from searchengine.choice import Choice
+from searchengine.engine import Engine, Sort
+from searchengine.filters import make_filter
 from searchengine.match import LEVELS, Level
 from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, parse, parse_similar
+from searchengine.result import SearchResult
 
 if TYPE_CHECKING:
-    from indexer.pipeline import OnProgress, Target
-    from indexer.scan import ScanRules
+    from indexer.pipeline import OnProgress
     from searchengine.detector import LazyDetector
     from searchengine.diagnose import Diagnosis
     from searchengine.look import LookOptions, Looks, OnLook
@@ -76,9 +76,7 @@ class Library:
         self.announce = announce
         self._store: Store | None = None
         self._engine: Engine | None = None
-        self._encoders: dict[str, LazyEncoder] = {}
-        self._detector: LazyDetector | None = None
-        self._chosen: encoders.EncoderSpec | None = None
+        self._choice = Choice(settings, announce)
 
     def __enter__(self) -> Library:
         return self
@@ -131,9 +129,10 @@ class Library:
         # searching needs none of this
         from indexer.pipeline import PipelineOptions, index_folders
         from indexer.scan import compile_patterns
+        from indexer.targets import AddedRules, check_folders, find_targets
 
         paths = [os.path.abspath(os.path.expanduser(os.fspath(folder))) for folder in folders]
-        self._check_folders(paths)
+        check_folders(paths, self.store if self.exists else None)
         patterns = _several(exclude)
         try:
             compile_patterns(patterns)
@@ -160,7 +159,8 @@ class Library:
                 store = self.store
             if not dry_run:
                 stack.enter_context(store.writer())
-            targets = self._targets(store, paths, patterns, include_hidden, dry_run=dry_run)
+            added = AddedRules(patterns, include_hidden, self.settings.exclude)
+            targets = find_targets(store, paths, added, dry_run=dry_run)
             return index_folders(store, targets, encoder, options, on_progress=on_progress)
 
     def forget(self, folder: str | os.PathLike[str]) -> int:
@@ -178,75 +178,6 @@ class Library:
             gone = self.store.forget(path)
             save_indexes(self.store, IndexSummary())
         return gone
-
-    def _check_folders(self, paths: Sequence[str]) -> None:
-        if not paths and not (self.exists and self.store.folders()):
-            raise UsageError("No folder is indexed yet. Run: searchengine index ~/Pictures")
-        for path in paths:
-            if os.path.isdir(path):
-                continue
-            if os.path.exists(path):
-                raise UsageError(f"{path} is a file; give the folder it lies in.")
-            if not self.exists or not self.store.has_images_under(path):
-                raise UsageError(f"There is no folder {path}. Check the spelling.")
-
-    def _targets(
-        self,
-        store: Store,
-        paths: Sequence[str],
-        exclude: Sequence[str],
-        include_hidden: bool,
-        *,
-        dry_run: bool,
-    ) -> list[Target]:
-        """What to scan. Rules are only ever added to what a folder's own are; see `forget`."""
-        from indexer.pipeline import Target
-        from indexer.scan import anchored, is_under
-
-        remembered = {folder.path: folder for folder in store.folders()}
-        targets = []
-        for path in dict.fromkeys(paths):
-            if any(path != other and is_under(path, other) for other in paths):
-                continue
-            root = next((root for root in remembered if is_under(path, root)), path)
-            if root != path and include_hidden:
-                raise UsageError(
-                    "--hidden is a rule for a whole folder. "
-                    f"Run: searchengine index --hidden {root}"
-                )
-            before = remembered.get(root, FolderRecord(root, (), False, None, None))
-            added = list(exclude)
-            if root != path:
-                added = [anchored(pattern, os.path.relpath(path, root)) for pattern in exclude]
-            absorbed = [other for other in remembered if other != root and is_under(other, root)]
-            for other in absorbed:
-                way = os.path.relpath(other, root)
-                added += [anchored(pattern, way) for pattern in remembered.pop(other).exclude]
-            folder = replace(
-                before,
-                exclude=tuple(dict.fromkeys((*before.exclude, *added))),
-                include_hidden=before.include_hidden or include_hidden,
-            )
-            if not dry_run and (folder != before or root not in remembered):
-                store.remember_folder(
-                    root,
-                    exclude=folder.exclude,
-                    include_hidden=folder.include_hidden,
-                    absorbs=absorbed,
-                )
-            remembered[root] = folder
-            rules = self._rules(folder.exclude, folder.include_hidden)
-            targets.append(Target(path, rules, base=root if root != path else ""))
-        return targets or [
-            Target(folder.path, self._rules(folder.exclude, folder.include_hidden))
-            for folder in remembered.values()
-        ]
-
-    def _rules(self, exclude: tuple[str, ...], include_hidden: bool) -> ScanRules:
-        from indexer.decode import PICTURE_SUFFIXES
-        from indexer.scan import ScanRules
-
-        return ScanRules(PICTURE_SUFFIXES, (*self.settings.exclude, *exclude), include_hidden)
 
     # -- searching
 
@@ -370,21 +301,7 @@ class Library:
 
         Raises UnknownDetector, DetectorError.
         """
-        from searchengine import detectors
-
-        if self._detector is None:
-            options: dict[str, Any] = {"device": self.settings.device, "announce": self.announce}
-            known = self.detectors_used() if self.exists else []
-            if self.settings.detector != "auto":
-                self._detector = detectors.lazy_detector(self.settings.detector, **options)
-            elif known:
-                self._detector = detectors.remembered_detector(
-                    known[0].key, known[0].name, **options
-                )
-            else:
-                name = detectors.choose_auto(announce=self.announce)
-                self._detector = detectors.lazy_detector(name, **options)
-        return self._detector
+        return self._choice.detector(self.detectors_used() if self.exists else [])
 
     def detectors_used(self) -> list[DetectorRecord]:
         """The detectors that have looked at pictures, the most used one first.
@@ -520,7 +437,7 @@ class Library:
         if self.exists:
             record = self.store.default_encoder()
             if record is not None:
-                return self._searching_encoder(record)[1]
+                return self._choice.searching_encoder(record, self.store.encoders())[1]
         return self._encoder_for_indexing()
 
     @property
@@ -538,7 +455,7 @@ class Library:
             default = self.store.default_encoder()
             if default is None:
                 return None
-            record, lazy = self._searching_encoder(default)
+            record, lazy = self._choice.searching_encoder(default, self.store.encoders())
             self._engine = Engine(
                 self.store,
                 record,
@@ -551,6 +468,9 @@ class Library:
             )
         return self._engine
 
+    def _encoder_for_indexing(self) -> LazyEncoder:
+        return self._choice.indexing_encoder(self.store.default_encoder() if self.exists else None)
+
     def _reranker(self, record: EncoderRecord, encoder: LazyEncoder) -> Reranker:
         # a plain search needs none of this
         from searchengine.rerank import Reranker
@@ -558,72 +478,6 @@ class Library:
 
         labels_of = vocabulary().detector_labels
         return Reranker(self.store, self.detector, record, encoder, labels_of, self._look_options())
-
-    def _searching_encoder(self, default: EncoderRecord) -> tuple[EncoderRecord, LazyEncoder]:
-        if self.settings.encoder == "auto":
-            self._refuse_lone_checkpoint()
-            spec = encoders.EncoderSpec(**default.spec)
-            if encoders.encoder_id(spec) != default.key:
-                raise EncoderMismatch(
-                    f"This library was indexed with {default.key}; this version of searchengine "
-                    f"has {encoders.encoder_id(spec)}. Run: searchengine index"
-                )
-            return default, self._lazy(spec)
-        spec = self._named_spec()
-        key = encoders.encoder_id(spec)
-        record = next((r for r in self.store.encoders() if r.key == key), None)
-        if record is None:
-            held = ", ".join(r.key for r in self.store.encoders())
-            raise EncoderMismatch(
-                f"This library was indexed with {held}; --encoder says {self.settings.encoder}. "
-                f"Run: searchengine index --encoder {self.settings.encoder}"
-            )
-        return record, self._lazy(spec)
-
-    def _encoder_for_indexing(self) -> LazyEncoder:
-        if self.settings.encoder != "auto":
-            return self._lazy(self._named_spec())
-        self._refuse_lone_checkpoint()
-        default = self.store.default_encoder() if self.exists else None
-        if default is not None:  # a library remembers its encoder; auto never changes it
-            return self._lazy(encoders.EncoderSpec(**default.spec))
-        if self._chosen is None:  # asked once: the hub may take seconds to answer
-            self._chosen = encoders.choose_auto(
-                cache_dir=self.settings.cache_dir,
-                announce=self.announce,
-                precision=self.settings.precision,
-            )
-        return self._lazy(self._chosen)
-
-    def _refuse_lone_checkpoint(self) -> None:
-        if self.settings.checkpoint:
-            raise UsageError(
-                "--checkpoint needs the architecture its weights belong to. "
-                f"Run it with: --encoder NAME --checkpoint {self.settings.checkpoint}"
-            )
-
-    def _named_spec(self) -> encoders.EncoderSpec:
-        return encoders.resolve(
-            self.settings.encoder,
-            checkpoint=self.settings.checkpoint,
-            precision=self.settings.precision,
-            cache_dir=self.settings.cache_dir,
-        )
-
-    def _lazy(self, spec: encoders.EncoderSpec) -> LazyEncoder:
-        key = encoders.encoder_id(spec)
-        if key not in self._encoders:
-            options = encoders.EncoderOptions(
-                runtime=self.settings.runtime,
-                device=self.settings.device,
-                cache_dir=self.settings.cache_dir,
-            )
-            self._encoders[key] = LazyEncoder(
-                key,
-                asdict(spec),
-                lambda: encoders.build_encoder(spec, options, announce=self.announce),
-            )
-        return self._encoders[key]
 
 
 def _several(value: OneOrMore) -> tuple[str, ...]:

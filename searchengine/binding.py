@@ -12,9 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
-from indexer.records import Box, Detection
+from indexer.records import Detection
 from searchengine.boxes import Floats
 from searchengine.colours import BASIC, basic_colours, colour_probabilities
 from searchengine.conditions import Thing
@@ -22,23 +21,7 @@ from searchengine.conditions import Thing
 Vector = npt.NDArray[np.float32]
 EncodeTexts = Callable[[Sequence[str]], npt.NDArray[np.float32]]
 
-_MARGIN = 0.08  # of a box's side, around its crop: detectors cut close
 _LEAST = 1e-6
-
-
-def crop(image: Image.Image, box_xyxy: Box) -> Image.Image:
-    """The part of the picture that the box and a little of its surroundings fill."""
-    x0, y0, x1, y1 = box_xyxy
-    dx, dy = (x1 - x0) * _MARGIN, (y1 - y0) * _MARGIN
-    left, top = max(0.0, x0 - dx) * image.width, max(0.0, y0 - dy) * image.height
-    right, bottom = min(1.0, x1 + dx) * image.width, min(1.0, y1 + dy) * image.height
-    corners = (
-        int(left),
-        int(top),
-        max(int(left) + 1, round(right)),
-        max(int(top) + 1, round(bottom)),
-    )
-    return image.crop(corners)
 
 
 @dataclass(frozen=True, slots=True)

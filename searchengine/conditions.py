@@ -71,6 +71,14 @@ class Conditions:
         return not (self.counts or self.relations or self.attributes or self.excluded)
 
     @property
+    def things(self) -> tuple[Thing, ...]:
+        """Every thing the conditions name, each once."""
+        things = [count.thing for count in self.counts]
+        for wanted in self.relations:
+            things += [wanted.subject, wanted.object]
+        return tuple(dict.fromkeys((*things, *self.attributes, *self.excluded)))
+
+    @property
     def is_absence_alone(self) -> bool:
         """ "No people": there is nothing to search for, only something to leave out."""
         return bool(self.excluded) and not (self.positive or self.counts or self.relations)

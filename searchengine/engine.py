@@ -1,14 +1,11 @@
-"""A query's whole journey: embed -> retrieve -> (re-rank) -> present. Filters and sorting too."""
+"""A query's whole journey: embed -> retrieve -> (re-rank) -> present."""
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,105 +13,23 @@ import numpy as np
 
 from indexer import lookup
 from indexer.encoder import LazyEncoder
-from indexer.errors import DetectorError, UsageError
+from indexer.errors import DetectorError
 from indexer.index_file import load_index
-from indexer.records import EncoderRecord, Filter, ImageRecord
+from indexer.records import EncoderRecord, Filter
 from indexer.store import Store
 from indexer.vectors import FlatIndex
 from searchengine import retrieve
 from searchengine.conditions import Conditions, Thing
-from searchengine.match import Level, Matcher, checked, reaches
+from searchengine.match import Level, Matcher, reaches
 from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, Term
+from searchengine.result import Found, SearchResult
 
 if TYPE_CHECKING:
     from searchengine.look import OnLook
     from searchengine.rerank import Reranker
 
 Sort = Literal["relevance", "date"]
-_SEEN = ("counting", "spatial", "binding")  # verdicts met by what is there, not by what is not
-_DATE = re.compile(r"\d{4}(-\d{2}(-\d{2}([T ]\d{2}(:\d{2}(:\d{2})?)?)?)?)?")
-
-
-@dataclass(frozen=True, slots=True)
-class Hit:
-    """One answer. Field names are the JSON contract: later work adds some and renames none."""
-
-    rank: int  # from 1
-    id: int
-    path: str
-    score: float  # cosine with the query
-    width: int  # px, upright
-    height: int  # px, upright
-    taken_at: str | None  # ISO 8601 local time of EXIF
-    match: Level | None = None  # None where a small library gives nothing to compare with
-    explanation: dict[str, Any] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """What a search answers; `as_json` is the contract of `search --json`."""
-
-    query: str
-    encoder: str
-    route: str
-    verdicts: list[dict[str, Any]]
-    took_ms: dict[str, float]
-    hits: list[Hit]
-    notes: list[str] = field(default_factory=list)  # what was not checked, and why
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "query": self.query,
-            "encoder": self.encoder,
-            "route": self.route,
-            "verdicts": self.verdicts,
-            "notes": self.notes,
-            "took_ms": self.took_ms,
-            "hits": [
-                {name: getattr(hit, name) for name in Hit.__dataclass_fields__} for hit in self.hits
-            ],
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """An answer before it has a rank."""
-
-    record: ImageRecord
-    score: float
-    explanation: dict[str, Any] | None = None
-    match: Level | None = None
-
-    @property
-    def shown_at(self) -> str:
-        return self.record.shown_at
-
-    def level_given(self, level: Level | None) -> Level | None:
-        """The match level, from what the embedding says and what the detector saw."""
-        if self.explanation is None:
-            return level
-        parts = [part for part in self.explanation["parts"] if part["verdict"] in _SEEN]
-        was_seen = any(part["boxes"] for part in parts) and not self.explanation["not_checked"]
-        return checked(level, self.explanation["condition"], was_seen=was_seen)
-
-    def level_by_check(self) -> Level | None:
-        """The match level where the detector alone decides."""
-        condition = self.explanation["condition"] if self.explanation else None
-        return checked("weak", condition, was_seen=True)
-
-    def ranked(self, rank: int) -> Hit:
-        return Hit(
-            rank=rank,
-            id=self.record.id,
-            path=self.record.path,
-            score=round(float(np.clip(self.score, -1.0, 1.0)), 6),
-            width=self.record.width_px,
-            height=self.record.height_px,
-            taken_at=self.record.taken_at,
-            match=self.match,
-            explanation=self.explanation,
-        )
 
 
 @dataclass(slots=True)
@@ -198,7 +113,7 @@ class Engine:
 
     def _by_embeddings(
         self, query: Query, watch: _Stopwatch, top_k: int, which: Filter
-    ) -> list[_Found]:
+    ) -> list[Found]:
         vector = self._embed(query, watch)
         with self.store.reading() as connection:
             with watch.stage("open"):
@@ -207,7 +122,7 @@ class Engine:
                 found = retrieve.nearest(
                     connection, index, vector, top_k=top_k, which=which, leave_out=query.leave_out
                 )
-        hits = [_Found(record, score) for record, score in found]
+        hits = [Found(record, score) for record, score in found]
         return self._leveled(hits, query, vector, index, watch)
 
     def _checked(
@@ -218,7 +133,7 @@ class Engine:
         top_k: int,
         which: Filter,
         on_look: OnLook,
-    ) -> tuple[list[_Found], list[str], str]:
+    ) -> tuple[list[Found], list[str], str]:
         """The nearest pictures, and those known to meet the conditions, judged by the detector."""
         vector = self._embed(_content_query(query, conditions), watch)
         with self.store.reading() as connection, watch.stage("open"):
@@ -244,7 +159,7 @@ class Engine:
             score_of = {candidate.content_id: candidate.score for candidate in found}
             records = lookup.images_of(connection, list(best), which)[:top_k]
         hits = [
-            _Found(record, score_of[record.content_id], best[record.content_id].explanation)
+            Found(record, score_of[record.content_id], best[record.content_id].explanation)
             for record in records
         ]
         hits = self._leveled(hits, query, vector, index, watch)
@@ -254,12 +169,12 @@ class Engine:
 
     def _leveled(
         self,
-        hits: Sequence[_Found],
+        hits: Sequence[Found],
         query: Query,
         vector: retrieve.Vector,
         index: FlatIndex,
         watch: _Stopwatch,
-    ) -> list[_Found]:
+    ) -> list[Found]:
         """The same with their match levels, which for a checked hit heed what was seen."""
         with watch.stage("match"):
             contents = [hit.record.content_id for hit in hits]
@@ -341,35 +256,3 @@ def _content_query(query: Query, conditions: Conditions) -> Query:
     content = conditions.content or whole
     terms = (Term(content),) if content == whole else (Term(content), Term(whole))
     return replace(query, terms=terms)
-
-
-def make_filter(
-    *,
-    under: tuple[str, ...] = (),
-    after: str | None = None,
-    before: str | None = None,
-    camera: str | None = None,
-) -> Filter:
-    """Checks and normalises what the user gave. Raises UsageError."""
-    return Filter(
-        under=tuple(os.path.abspath(os.path.expanduser(path)) for path in under),
-        after=_date(after, "--after"),
-        before=_date(before, "--before"),
-        camera=camera.strip() if camera else None,
-    )
-
-
-def _date(text: str | None, flag: str) -> str | None:
-    if text is None:
-        return None
-    text = text.strip()
-    match = _DATE.fullmatch(text)
-    if match:
-        padded = text.replace(" ", "T") + "0000-01-01T00:00:00"[len(text) :]
-        try:
-            datetime.fromisoformat(padded)
-        except ValueError:
-            match = None
-    if not match:
-        raise UsageError(f"{flag} is {text!r}; it takes a date: 2024, 2024-05 or 2024-05-31.")
-    return text.replace(" ", "T")

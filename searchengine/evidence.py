@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log, prod
 from typing import Any
 
@@ -15,26 +16,16 @@ import numpy as np
 from indexer.records import Detection
 from searchengine import counting
 from searchengine.binding import Attributes, Vector, assign
-from searchengine.boxes import Floats, drop_duplicates
+from searchengine.boxes import Floats
 from searchengine.conditions import Conditions, Count, Relation, RelationName, Thing
 from searchengine.relations import between, relation
+from searchengine.sighting import Picture, Sighting, sightings
 
-_SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
-_SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
 # how often a part's probability says nothing, because the detector or the words were mistaken;
 # chosen on captions whose counts and places a person wrote: docs/reranking.md
 SLIP_RATE = 0.1
 _HARDLY_THERE = 0.03  # a pair less likely than that is not worth its geometry
 _UNSEEN_PRESENCE = 0.1  # what is named but not seen may still be there, small or hidden
-
-
-@dataclass(frozen=True, slots=True)
-class Picture:
-    """A candidate and what was seen in it."""
-
-    width_px: int
-    height_px: int
-    detections: Sequence[Detection]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +70,7 @@ class Judgement:
         return sum(log((1 - SLIP_RATE) * part.probability + SLIP_RATE / 2) for part in self.parts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """The boxes that may be one thing of the query, surest first."""
-
-    detections: tuple[Detection, ...]
-    probabilities: Floats  # (N,)
-    boxes_px: Floats  # (N, 4)
-
-    @property
-    def is_there(self) -> float:
-        return float(1 - np.prod(1 - self.probabilities))
-
-    @property
-    def highest(self) -> float:
-        return float(self.probabilities.max(initial=0.0))
-
-    @property
-    def shown(self) -> tuple[Detection, ...]:
-        pairs = zip(self.detections, self.probabilities, strict=True)
-        return tuple(detection for detection, p in pairs if p >= _SHOWN_FROM)
-
-
-_InPicture = Mapping[Thing, _Seen]  # in one picture
-_NOTHING = _Seen((), np.zeros(0), np.zeros((0, 4)))
+_InPicture = Mapping[Thing, Sighting]
 
 
 class Judge:
@@ -128,7 +96,7 @@ class Judge:
     @property
     def unchecked(self) -> tuple[Thing, ...]:
         """Things of the conditions that the detector does not know, each once."""
-        named = things_of(self.conditions)
+        named = self.conditions.things
         return tuple(thing for thing in named if not self._labels.get(thing.noun))
 
     def look(self, views: Mapping[int, Vector]) -> None:
@@ -142,7 +110,7 @@ class Judge:
     def judge_all(self, pictures: Sequence[Picture]) -> list[Judgement]:
         """Judges many pictures in few steps: each step reckons for all of them at once."""
         conditions = self.conditions
-        things = dict.fromkeys((*things_of(conditions), *self._present))
+        things = dict.fromkeys((*conditions.things, *self._present))
         of_thing = {thing: self._see(thing, pictures) for thing in things}
         everywhere = [
             {thing: of_thing[thing][at] for thing in things} for at in range(len(pictures))
@@ -163,35 +131,11 @@ class Judge:
     def _knows(self, thing: Thing) -> bool:
         return bool(self._labels.get(thing.noun))
 
-    def _see(self, thing: Thing, pictures: Sequence[Picture]) -> list[_Seen]:
-        names = self._labels.get(thing.noun, frozenset())
-        found = [
-            [each for each in picture.detections if each.label in names] for picture in pictures
-        ]
-        detections = [detection for some in found for detection in some]
-        if not detections:
-            return [_NOTHING] * len(pictures)
-        numbers = [len(some) for some in found]
-        ends = np.cumsum(numbers).tolist()
-        sizes_px = np.array([(picture.width_px, picture.height_px) * 2 for picture in pictures])
-        boxes = np.array([detection.box_xyxy for detection in detections])  # [N, 4]
-        boxes *= np.repeat(sizes_px, numbers, axis=0)  # in pixels: both axes have one unit
-        scores = np.array([detection.score for detection in detections])
-        probabilities = scores
-        if self._attributes is not None and self._attributes.decides(thing):
-            probabilities = scores * self._attributes.probabilities(thing, detections)
-        seen = []
-        for some, end in zip(found, ends, strict=True):
-            here = slice(end - len(some), end)
-            if len(names) > 1 and len(some) > 1:
-                kept = drop_duplicates(boxes[here], scores[here], _SAME_OBJECT_IOU)
-                those = tuple(some[at] for at in kept)
-                seen.append(_Seen(those, probabilities[here][kept], boxes[here][kept]))
-            elif some:
-                seen.append(_Seen(tuple(some), probabilities[here], boxes[here]))
-            else:
-                seen.append(_NOTHING)
-        return seen
+    def _see(self, thing: Thing, pictures: Sequence[Picture]) -> list[Sighting]:
+        attributes, weigh = self._attributes, None
+        if attributes is not None and attributes.decides(thing):
+            weigh = partial(attributes.probabilities, thing)
+        return sightings(self._labels.get(thing.noun, frozenset()), pictures, weigh)
 
     # -- the four kinds of conditions
 
@@ -330,7 +274,7 @@ class Judge:
         return parts
 
 
-def _fits(name: RelationName, pairs: Sequence[tuple[_Seen, _Seen]]) -> Iterator[Floats]:
+def _fits(name: RelationName, pairs: Sequence[tuple[Sighting, Sighting]]) -> Iterator[Floats]:
     """How well each pair's N subjects and M objects stand in the relation: (N, M) for each."""
     if not pairs:
         return
@@ -346,7 +290,7 @@ def _fits(name: RelationName, pairs: Sequence[tuple[_Seen, _Seen]]) -> Iterator[
         start += shape[0] * shape[1]
 
 
-def _best_pair(asked: str, subject: _Seen, object: _Seen, fits: Floats) -> Part:
+def _best_pair(asked: str, subject: Sighting, object: Sighting, fits: Floats) -> Part:
     chances = fits * subject.probabilities[:, None] * object.probabilities[None, :]  # [N, M]
     same = np.equal.outer([id(d) for d in subject.detections], [id(d) for d in object.detections])
     if same.all():
@@ -379,18 +323,10 @@ def _own_boxes(asked: str, things: Sequence[Thing], seen: _InPicture) -> Part:
     return Part("binding", asked, probability, found, boxes)
 
 
-def _presence_beside(thing: Thing, seen: _Seen) -> Part:
+def _presence_beside(thing: Thing, seen: Sighting) -> Part:
     probability = _UNSEEN_PRESENCE + (1 - _UNSEEN_PRESENCE) * seen.is_there
     found = "seen" if seen.shown else "not seen"
     return Part("semantic", str(thing), probability, found, seen.shown[:1])
-
-
-def things_of(conditions: Conditions) -> tuple[Thing, ...]:
-    """Every thing the conditions name, each once."""
-    things = [count.thing for count in conditions.counts]
-    for wanted in conditions.relations:
-        things += [wanted.subject, wanted.object]
-    return tuple(dict.fromkeys((*things, *conditions.attributes, *conditions.excluded)))
 
 
 def asked_count(count: Count) -> str:

@@ -10,11 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from indexer.encoder import LazyEncoder
+from indexer.records import Detection
 from searchengine.binding import Attributes, Vector
 from searchengine.colours import basic_colours
 from searchengine.conditions import Conditions, Thing
-from searchengine.evidence import Judge, things_of
+from searchengine.evidence import Judge
 
+_CROPS_A_PICTURE = 6  # the surest boxes of each thing
+_CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
 LabelsOf = Callable[[str, Sequence[str]], tuple[str, ...]]
 
 
@@ -27,6 +30,15 @@ class Plan:
     guessed: dict[str, str]  # noun -> the label that the encoder found nearest
     doubtful: frozenset[Thing]  # things whose boxes need the encoder's view
 
+    def crops_wanted(self, detections: Sequence[Detection]) -> list[Detection]:
+        """The boxes of one picture that are worth the encoder's view."""
+        found: dict[int, Detection] = {}
+        for thing in self.doubtful:
+            names = self.labels[thing.noun]
+            some = [d for d in detections if d.label in names and d.score >= _CROP_FROM]
+            found.update({detection.id: detection for detection in some[:_CROPS_A_PICTURE]})
+        return [detection for detection in found.values() if detection.id]
+
 
 class Planner:
     """Makes plans; remembers the texts that the encoder has seen."""
@@ -38,7 +50,7 @@ class Planner:
 
     def plan(self, conditions: Conditions, known: Sequence[str]) -> Plan:
         """`known` are the detector's labels. Raises EncoderError."""
-        things = things_of(conditions)
+        things = conditions.things
         guessed: dict[str, str] = {}
         nouns = dict.fromkeys(thing.noun for thing in things)
         labels = {noun: self.labels_of(noun, known) for noun in nouns}
@@ -78,7 +90,7 @@ class Planner:
         """
         if not conditions.excluded:
             return []
-        spoken_of = {thing.noun for thing in things_of(conditions)}
+        spoken_of = {thing.noun for thing in conditions.things}
         words = re.findall(r"[^\W\d_]+", conditions.positive.lower())
         found: dict[tuple[str, ...], Thing] = {}
         at = 0

@@ -18,38 +18,30 @@ import numpy.typing as npt
 from PIL import Image
 from sqlalchemy.engine import Connection
 
-from indexer.ahead import Ahead
 from indexer.detections import (
-    ContentFiles,
     contents_with_count,
-    crops_of,
     detections_of,
-    files_of,
     find_detector,
     looked_at,
-    write_crops,
 )
 from indexer.encoder import LazyEncoder
-from indexer.errors import LibraryError
 from indexer.records import Detection, DetectorRecord, EncoderRecord
 from indexer.store import Store
-from searchengine.binding import Vector, crop
 from searchengine.colours import colour_shares
 from searchengine.conditions import Conditions, Thing, limits
+from searchengine.crops import Crops
 from searchengine.detector import LazyDetector
-from searchengine.evidence import Judgement, Part, Picture, things_of
-from searchengine.look import LookOptions, OnLook, look_at, read_picture
+from searchengine.evidence import Judgement, Part
+from searchengine.look import LookOptions, OnLook, look_at
 from searchengine.plan import LabelsOf, Plan, Planner
 from searchengine.retrieve import Candidate
+from searchengine.sighting import Picture
 
 # nats that a standard deviation of the cosine is worth beside the conditions: little for "three
 # dogs", more the more words there are that only the embedding can tell ("... in deep snow")
 EMBEDDING_WEIGHT = 0.25
 EMBEDDING_WEIGHT_A_WORD = 0.4
 _MOST_WORDS = 6
-_CROPS_A_PICTURE = 6  # surest boxes whose crops are looked at
-_CROPS_A_BATCH = 32
-_CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +79,7 @@ class Reranker:
         self.encoder = encoder
         self.labels_of = labels_of
         self._planner = Planner(labels_of, encoder)
+        self._crops = Crops(store, record, encoder, options)
         self.options = options
         self.on_look: OnLook = lambda _done, _total: None
 
@@ -120,7 +113,7 @@ class Reranker:
             wanted.append((count.thing, least, most if is_whole_label else None))
         counted = {count.thing for count in conditions.counts}
         excluded = set(conditions.excluded)
-        for thing in things_of(conditions):
+        for thing in conditions.things:
             if thing in excluded:
                 if not thing.attribute:
                     wanted.append((thing, 0, 0))
@@ -161,7 +154,8 @@ class Reranker:
         detector, fresh, unseen = self._look(list(of_content), answer)
         plan = self._planner.plan(conditions, detector.labels if detector else ())
         seen = {**self._stored(detector, plan, list(of_content)), **fresh}
-        plan.judge.look(self._views(plan, of_content, seen))
+        wanted = {id: plan.crops_wanted(seen.get(id, ())) for id in of_content}
+        plan.judge.look(self._crops.views(wanted, self.on_look))
         visible = {id: each for id, each in of_content.items() if id not in unseen}
         judgements = plan.judge.judge_all(
             [
@@ -187,12 +181,7 @@ class Reranker:
             replace(each, id=number, colours=colour_shares(picture, each.box_xyxy))
             for number, each in enumerate(detections, start=1)
         ]
-        wanted = self._crops_wanted(plan, numbered)
-        crops = [crop(picture, detection.box_xyxy) for detection in wanted]
-        views: dict[int, Vector] = {}
-        if crops:
-            embeddings = self.encoder.get().encode_images(crops)
-            views.update(zip([detection.id for detection in wanted], embeddings, strict=True))
+        views = self._crops.views_in(picture, plan.crops_wanted(numbered))
         answer = Reranked()
         self._note(plan, conditions, {}, answer)
         plan.judge.look(views)
@@ -242,70 +231,6 @@ class Reranker:
         wanted = {label for labels in plan.labels.values() for label in labels}
         with self.store.reading() as connection:
             return detections_of(connection, detector, content_ids, wanted)
-
-    # -- crops
-
-    def _views(
-        self,
-        plan: Plan,
-        of_content: Mapping[int, Candidate],
-        seen: Mapping[int, Sequence[Detection]],
-    ) -> dict[int, Vector]:
-        """Embeddings of the crops that attributes are read from, by the detection's id."""
-        wanted = {
-            content_id: self._crops_wanted(plan, seen.get(content_id, ()))
-            for content_id in of_content
-        }
-        ids = [detection.id for some in wanted.values() for detection in some if detection.id]
-        if not ids:
-            return {}
-        with self.store.reading() as connection:
-            views = crops_of(connection, self.record, ids)
-            lacking = {
-                content_id: [detection for detection in some if detection.id not in views]
-                for content_id, some in wanted.items()
-                if any(detection.id not in views for detection in some)
-            }
-            files = files_of(connection, list(lacking))
-        if not files:
-            return views
-        size_px = 2 * self.encoder.get().image_size_px
-        waiting: dict[int, Image.Image] = {}
-
-        def read(file: ContentFiles) -> Image.Image | str:
-            return read_picture(file, size_px, self.options.max_megapixels)
-
-        with Ahead(self.options.workers, _CROPS_A_BATCH) as ahead:
-            for done, (file, picture) in enumerate(ahead.map(read, files), start=1):
-                if not isinstance(picture, str):
-                    some = lacking[file.content_id]
-                    waiting |= {each.id: crop(picture, each.box_xyxy) for each in some}
-                if len(waiting) >= _CROPS_A_BATCH or done == len(files):
-                    views |= self._encode_crops(waiting)
-                    waiting = {}
-                self.on_look(done, len(files))
-        return views
-
-    def _encode_crops(self, crops: Mapping[int, Image.Image]) -> dict[int, Vector]:
-        if not crops:
-            return {}
-        embeddings = self.encoder.get().encode_images(list(crops.values()))
-        made = dict(zip(crops, embeddings, strict=True))
-        try:
-            with self.store.writer():
-                write_crops(self.store, self.record, {id: made[id] for id in made if id > 0})
-        except (LibraryError, OSError):
-            pass  # made again next time; that nothing can be kept has been said already
-        return made
-
-    def _crops_wanted(self, plan: Plan, detections: Sequence[Detection]) -> list[Detection]:
-        """The boxes worth a look, if the picture has something of everything doubtful."""
-        found: dict[int, Detection] = {}
-        for thing in plan.doubtful:
-            names = plan.labels[thing.noun]
-            some = [d for d in detections if d.label in names and d.score >= _CROP_FROM]
-            found.update({detection.id: detection for detection in some[:_CROPS_A_PICTURE]})
-        return [detection for detection in found.values() if detection.id]
 
     # -- the order
 
@@ -421,7 +346,7 @@ def _embedding_weight(conditions: Conditions) -> float:
     """Grows with the words of the content that no condition accounts for."""
     if conditions.is_absence_alone:
         return 0.0
-    accounted = {word for thing in things_of(conditions) for word in str(thing).lower().split()}
+    accounted = {word for thing in conditions.things for word in str(thing).lower().split()}
     accounted |= {word for each in conditions.relations for word in each.relation.split("_")}
     words = set(re.findall(r"[^\W\d_]{4,}", conditions.content.lower()))
     # a noun stands there in the plural: what it begins with tells it

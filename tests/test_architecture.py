@@ -43,6 +43,7 @@ INDEXER = {
     "ahead": set(),
     "detections": {"records", "schema", "store"},
     "pipeline": {"ahead", "records", "errors", "encoder", "scan", "decode", "store", "index_file"},
+    "targets": {"decode", "errors", "pipeline", "records", "scan", "store"},
 }
 
 

@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from indexer.records import Detection
-from searchengine.binding import Attributes, assign, crop
+from searchengine.binding import Attributes, assign
 from searchengine.colours import colour_shares
 from searchengine.conditions import Conditions, Thing
-from searchengine.evidence import Judge, Picture
+from searchengine.crops import crop
+from searchengine.evidence import Judge
+from searchengine.sighting import Picture
 
 LEFT, RIGHT = (0.05, 0.2, 0.45, 0.8), (0.55, 0.2, 0.95, 0.8)
 RED_CAR, BLUE_CAR = Thing("car", "red"), Thing("car", "blue")

@@ -18,10 +18,10 @@ from indexer.records import Filter
 from indexer.vectors import FlatIndex
 from searchengine import open_library
 from searchengine.commands.output import first_of_weak_tail
-from searchengine.engine import Hit
 from searchengine.match import Background, Fit, load_fit, probabilities, reaches, sample_of
 from searchengine.prompts import prompt_embeddings, unrelated_prompts
 from searchengine.query import Query, Term, parse_similar
+from searchengine.result import Hit
 
 EVEN = Fit((1.0, 1.0), -4.0, fair=0.3, strong=0.7)
 

@@ -14,10 +14,11 @@ from indexer.errors import DetectorUnavailable
 from indexer.records import Box, Filter
 from searchengine.conditions import Conditions, Count, Relation, Thing
 from searchengine.detector import Detector, LazyDetector
-from searchengine.engine import Engine, SearchResult
+from searchengine.engine import Engine
 from searchengine.look import LookOptions, look_at
 from searchengine.query import Query, Term
 from searchengine.rerank import Reranker
+from searchengine.result import SearchResult
 
 LEFT: Box = (0.05, 0.3, 0.35, 0.8)
 MIDDLE: Box = (0.37, 0.3, 0.63, 0.8)

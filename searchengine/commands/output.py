@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from searchengine.engine import Hit, SearchResult
+    from searchengine.result import Hit, SearchResult
 
 # nothing here can check them, so the answer comes with a warning
 _ONLY_WARNED = ("fine-grained", "text-in-image")
