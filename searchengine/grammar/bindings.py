@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from searchengine.grammar.phrases import Item, Phrase
+from searchengine.grammar.phrase import Item, Phrase
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
 

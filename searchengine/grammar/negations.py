@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from searchengine.conditions import Thing
-from searchengine.grammar.phrases import Item, Phrase
+from searchengine.grammar.phrase import Item, Phrase
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
 

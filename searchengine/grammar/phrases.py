@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from searchengine.conditions import Operator, Thing
+from searchengine.conditions import Operator
+from searchengine.grammar.number_sense import NumberSense
+from searchengine.grammar.phrase import Gathered, Item, Phrase
 from searchengine.grammar.quantities import Quantity
-from searchengine.grammar.units import Unit
+from searchengine.grammar.units import OPEN, Unit
 from searchengine.grammar.words import Words
-
-_OPEN = ("word", "noun", "name")
-
-
-@dataclass(frozen=True, slots=True)
-class Phrase:
-    """A noun phrase: "at least two of the little white dogs" is (dog, little white, >= 2)."""
-
-    noun: str  # singular; "" where only an attribute stands ("in red")
-    start: int
-    end: int
-    attribute: str = ""
-    adjectives: tuple[str, ...] = ()  # that are no attributes: old, wet
-    quantity: Quantity | None = None
-    determiner: str = ""
-    is_plural: bool = False
-    is_name: bool = False
-    is_owned: bool = False  # "her dad's shoulders"
-    is_group: bool = False  # "a group of"
-
-    @property
-    def thing(self) -> Thing:
-        return Thing(self.noun, self.attribute)
-
-
-Item = Phrase | Unit
 
 
 class PhraseReader:
@@ -43,13 +19,11 @@ class PhraseReader:
     def __init__(self, words: Words) -> None:
         self._words = words
         counting = words.table["counting"]
+        self._numbers = NumberSense(words)
         self._after: dict[str, Operator] = words.table["comparatives_after"]
         self._single = frozenset(counting["single"])
         self._single_of = frozenset(counting["single_of"])
         self._groups = frozenset(counting["groups"])
-        self._people_groups = frozenset(counting["people_groups"])
-        self._numbered = frozenset(counting["numbered"])
-        self._numbered_parts = frozenset(counting["numbered_parts"])
         attributes = words.table["attributes"]
         self._child_sizes = frozenset(attributes["child_sizes"])
         self._child_nouns = frozenset(attributes["child_nouns"])
@@ -72,7 +46,7 @@ class PhraseReader:
     def _phrase(
         self, units: Sequence[Unit], at: int, before: Sequence[Item]
     ) -> tuple[Phrase | None, int, int]:
-        gathered = _Gathered()
+        gathered = Gathered()
         first = at
         while at < len(units):
             step = self._take(gathered, units, at, before)
@@ -84,7 +58,7 @@ class PhraseReader:
         return self._finished(gathered, units, first, at, before), at - first, gathered.verbs
 
     def _take(
-        self, gathered: _Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
+        self, gathered: Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
     ) -> int:
         """Adds the unit at `at` to the phrase; returns how many units were taken, 0 for none."""
         unit = units[at]
@@ -100,7 +74,7 @@ class PhraseReader:
             return self._take_number(gathered, units, at, before)
         if unit.kind == "number":  # a year, a price
             return 1 if gathered.nouns or gathered.determiner else 0
-        if unit.kind not in _OPEN:
+        if unit.kind not in OPEN:
             if not gathered.nouns and gathered.attributes and self._joins_attributes(units, at):
                 gathered.attributes += [
                     unit.lower if unit.lower != "," else ",",
@@ -119,7 +93,7 @@ class PhraseReader:
         return self._take_word(gathered, unit, units, at)
 
     def _take_number(
-        self, gathered: _Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
+        self, gathered: Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]
     ) -> int:
         unit = units[at]
         if gathered.nouns or gathered.quantity:
@@ -139,7 +113,7 @@ class PhraseReader:
             size += 1
         return size
 
-    def _take_word(self, gathered: _Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
+    def _take_word(self, gathered: Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
         words, lower = self._words, unit.lower
         follows = self._noun_follows(units, at + 1)
         if gathered.nouns:
@@ -202,7 +176,7 @@ class PhraseReader:
         return self._take_noun(gathered, unit, units, at)
 
     def _is_participle_before_noun(
-        self, gathered: _Gathered, units: Sequence[Unit], at: int
+        self, gathered: Gathered, units: Sequence[Unit], at: int
     ) -> bool:
         """four RUNNING horses, but not "a family of four HAVING breakfast\""""
         begun = (
@@ -223,7 +197,7 @@ class PhraseReader:
             at += 1
         return False
 
-    def _take_noun(self, gathered: _Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
+    def _take_noun(self, gathered: Gathered, unit: Unit, units: Sequence[Unit], at: int) -> int:
         if unit.is_possessive:
             if not self._noun_follows(units, at + 1):
                 gathered.nouns.append(unit)  # the cat's in the sink
@@ -238,15 +212,13 @@ class PhraseReader:
         if self._words.plurals.is_plural(last) and not self._words.plurals.is_uncountable(last):
             gathered.is_closed = not (
                 at + 1 < len(units)
-                and units[at + 1].kind in _OPEN
+                and units[at + 1].kind in OPEN
                 and gathered.quantity is not None
                 and self._words.plurals.is_only_plural(last)
             )
         return 1
 
-    def _is_verb_here(
-        self, gathered: _Gathered, lower: str, units: Sequence[Unit], at: int
-    ) -> bool:
+    def _is_verb_here(self, gathered: Gathered, lower: str, units: Sequence[Unit], at: int) -> bool:
         """After a noun: walks, sits, plays are verbs unless a plural is wanted."""
         words = self._words
         if lower in words.verb_forms and not words.is_noun(lower):
@@ -316,7 +288,7 @@ class PhraseReader:
 
     def _finished(
         self,
-        gathered: _Gathered,
+        gathered: Gathered,
         units: Sequence[Unit],
         first: int,
         end: int,
@@ -330,12 +302,12 @@ class PhraseReader:
             last = head.lower.rpartition(" ")[2]
             is_plural = words.plurals.is_plural(last)
             noun = head.text if head.kind == "name" else self._singular(head, quantity)
-        if quantity is not None and not self._is_counted(
+        if quantity is not None and not self._numbers.is_counted(
             gathered, quantity, head, noun, before, units, end
         ):
             quantity = None
         if quantity is not None and head is None:
-            noun = self._people(units, end, before)
+            noun = self._numbers.people(units, end, before)
             quantity = quantity if noun else None
         if quantity is not None and len(quantity.terms) == 1:
             after = self._after.get(" ".join(unit.lower for unit in units[end : end + 2]))
@@ -374,89 +346,6 @@ class PhraseReader:
     def _is_child(self, attributes: Sequence[str], head: str) -> bool:
         noun = self._words.plurals.singular(head)
         return noun in self._child_nouns and noun not in ("one", "ones") and bool(attributes)
-
-    def _is_counted(
-        self,
-        gathered: _Gathered,
-        quantity: Quantity,
-        head: Unit | None,
-        noun: str,
-        before: Sequence[Item],
-        units: Sequence[Unit],
-        end: int,
-    ) -> bool:
-        """Whether a number counts things: no age, no time, no part of a name or compound."""
-        words = self._words
-        previous = before[-1] if before else None
-        if head is None:
-            return True  # a family of four
-        if quantity.terms[0][0] == "?":
-            return not words.in_class(noun, "abstract")
-        if {noun, words.plurals.one_of(noun)} & words.units or (
-            words.in_class(noun, "abstract") and noun not in words.nouns.label_words
-        ):
-            return False
-        if head.kind == "name" or (gathered.is_part and not gathered.has_determiner):
-            return False
-        if quantity.is_pair and words.plurals.is_only_plural(head.lower):
-            return False
-        last = head.lower.rpartition(" ")[2]
-        is_plural = words.plurals.is_plural(last)
-        if isinstance(previous, Unit) and previous.lower == "for" and words.is_person(noun):
-            return False  # a bench for two people
-        if quantity.terms[0][1] == 1:
-            return self._is_one_counted(gathered, quantity, is_plural)
-        if (
-            len(gathered.nouns) > 1
-            and any(unit.lower in self._numbered_parts for unit in gathered.nouns[:1])
-            and not words.plurals.is_plural(gathered.nouns[0].lower)
-        ):
-            return False
-        if (
-            isinstance(previous, Unit)
-            and previous.kind in ("word", "noun", "name")
-            and (previous.lower in self._numbered or previous.kind == "name")
-        ):
-            return False
-        if isinstance(previous, Phrase) and previous.noun.lower in self._numbered and not is_plural:
-            return False
-        if isinstance(previous, Phrase) and previous.is_name:
-            return False
-        if is_plural:
-            return True
-        if last in self._numbered_parts or gathered.determiner in ("a", "an", "this", "that"):
-            return False
-        if end < len(units) and units[end].kind in _OPEN:
-            return False  # ten pin bowling
-        return len(gathered.nouns) == 1 and words.is_noun(last) and not isinstance(previous, Phrase)
-
-    def _is_one_counted(self, gathered: _Gathered, quantity: Quantity, is_plural: bool) -> bool:
-        return not is_plural or gathered.is_part or not quantity.is_plain_one
-
-    def _people(self, units: Sequence[Unit], end: int, before: Sequence[Item]) -> str:
-        """Who is counted where no noun follows: a family of four, three of us."""
-        if len(before) > 1 and isinstance(before[-1], Unit) and before[-1].lower == "of":
-            group = before[-2]
-            if isinstance(group, Phrase) and group.noun in self._people_groups:
-                return "person"
-        is_part = 0 < end < len(units) and units[end - 1].lower.split()[-1] == "of"
-        return "person" if is_part and units[end].lower in ("us", "them", "you") else ""
-
-
-class _Gathered:
-    """A phrase while it is being read."""
-
-    def __init__(self) -> None:
-        self.determiner = ""
-        self.quantity: Quantity | None = None
-        self.attributes: list[str] = []
-        self.adjectives: list[str] = []
-        self.nouns: list[Unit] = []
-        self.is_owned = False
-        self.is_part = False  # "two of ..."
-        self.has_determiner = False  # "two of the"
-        self.verbs = 0  # units behind the phrase that are its verb, though they may be nouns
-        self.is_closed = False  # no further noun belongs to it
 
 
 def _attribute(words: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from searchengine.conditions import RelationName
-from searchengine.grammar.phrases import Item, Phrase
+from searchengine.grammar.phrase import Item, Phrase
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words
 

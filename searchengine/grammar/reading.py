@@ -12,8 +12,9 @@ from searchengine.grammar.bindings import bound_things
 from searchengine.grammar.languages import other_language
 from searchengine.grammar.names import NameReader
 from searchengine.grammar.negations import Absence, NegationReader
+from searchengine.grammar.phrase import Item, Phrase
 from searchengine.grammar.phrase_table import PhraseTable
-from searchengine.grammar.phrases import Item, Phrase, PhraseReader
+from searchengine.grammar.phrases import PhraseReader
 from searchengine.grammar.quantities import Quantity
 from searchengine.grammar.relations import RelationReader
 from searchengine.grammar.texts import TextReader

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from searchengine.conditions import Relation, RelationName
-from searchengine.grammar.phrases import Item, Phrase
+from searchengine.grammar.phrase import Item, Phrase
 from searchengine.grammar.place_rules import PlaceRules
 from searchengine.grammar.units import Unit
 from searchengine.grammar.words import Words

@@ -14,6 +14,9 @@ from searchengine.grammar.words import Words, words
 _LONGEST_COMPOUND = 4  # words
 
 
+OPEN = ("word", "noun", "name")  # the kinds of units a noun phrase is made of
+
+
 @dataclass(frozen=True, slots=True)
 class Unit:
     """One or several tokens that do one thing in the sentence.
