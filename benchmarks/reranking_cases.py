@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 from scenes import COLOURS, COUNTED, PAIRS, RELATIONS, TINTED, Scene
 
-from searchengine.boxes import as_boxes, sizes, to_pixels
+from searchengine.boxes import as_boxes, sizes
 
 Things = list[tuple[str, tuple[float, ...]]]  # label, box in fractions
 Boxes = dict[str, Things]  # by file
@@ -192,7 +192,7 @@ def _stands(files: Boxes, folder: Path, label: str, other: str, relation: str) -
         with Image.open(folder / file) as picture:
             size = picture.size
         subjects, objects = (
-            to_pixels(as_boxes([box for name, box in things if name == wanted]), *size)
+            as_boxes([box for name, box in things if name == wanted]) * (size * 2)  # in pixels
             for wanted in (label, other)
         )
         best: bool | None = False

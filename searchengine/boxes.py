@@ -15,11 +15,6 @@ def as_boxes(boxes_xyxy: Sequence[Sequence[float]] | Floats) -> Floats:
     return np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
 
 
-def to_pixels(boxes_xyxy: Floats, width_px: int, height_px: int) -> Floats:
-    """Fractions of a picture -> pixels, so that both axes have one unit. Returns (N, 4)."""
-    return as_boxes(boxes_xyxy) * np.array([width_px, height_px, width_px, height_px], np.float64)
-
-
 def centres(boxes_xyxy: Floats) -> Floats:
     """Returns (N, 2): x, y."""
     middle: Floats = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 from indexer.ahead import Ahead
@@ -14,9 +12,8 @@ from indexer.encoder import LazyEncoder
 from indexer.errors import LibraryError
 from indexer.records import Box, Detection, EncoderRecord
 from indexer.store import Store
+from searchengine.binding import Vector
 from searchengine.look import LookOptions, OnLook, read_picture
-
-Vector = npt.NDArray[np.float32]
 
 _MARGIN = 0.08  # of a box's side, around its crop: detectors cut close
 _BATCH = 32

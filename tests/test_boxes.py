@@ -12,7 +12,6 @@ from searchengine.boxes import (
     clip_to_picture,
     drop_duplicates,
     iou,
-    to_pixels,
 )
 
 fractions = st.floats(0, 1, width=32)
@@ -54,6 +53,6 @@ def test_of_two_boxes_on_one_thing_the_surer_one_stays() -> None:
     assert drop_duplicates(pair, np.array([0.4, 0.9, 0.5]), 0.6).tolist() == [1, 2]
 
 
-def test_fractions_become_pixels_and_stay_in_the_picture() -> None:
+def test_boxes_stay_in_the_picture() -> None:
     box = as_boxes([(-0.2, 0.5, 1.3, 1.0)])
-    assert to_pixels(clip_to_picture(box), 200, 100).tolist() == [[0, 50, 200, 100]]
+    assert clip_to_picture(box).tolist() == [[0, 0.5, 1, 1]]
