@@ -6,9 +6,9 @@ which thing is red, and passes over "without" (Yuksekgonul et al. 2023; Kamath e
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import permutations
 from typing import Any, Literal
 
 from searchengine import grammar
@@ -193,7 +193,12 @@ def _notes(reading: Reading) -> list[str]:
             "The query is very long. Encoders read about its first 60 words, and conditions are "
             "looked for in its beginning only. Say the most important thing first."
         )
-    notes += _contradictions(reading.conditions)
+    notes += _contradictions(reading)
+    notes += [
+        f'"{one} or {other}" is held against pictures as if it said "and". Search for each alone.'
+        for one, other in permutations(_checked_words(reading), 2)
+        if f"{one} or {other}".lower() in " ".join(reading.text.lower().split())
+    ]
     notes += [
         f"The number {number} counts nothing here. To count, name the thing: {number} dogs."
         for number in reading.bare_numbers
@@ -203,38 +208,38 @@ def _notes(reading: Reading) -> list[str]:
     return notes
 
 
-def _contradictions(conditions: Conditions) -> list[str]:
+def _checked_words(reading: Reading) -> list[str]:
+    """The user's words for each condition that a picture must meet."""
+    verdicts = ("counting", "spatial", "binding")
+    return [words for verdict in verdicts for words in reading.triggers.get(verdict, ())]
+
+
+def _contradictions(reading: Reading) -> list[str]:
     """What can't hold together: "two dogs but no dogs", "more than three and fewer than two"."""
-    notes = []
-    clashes = _wanted_and_excluded(conditions)
-    notes += [f"it asks for {noun!r} and for none" for noun in clashes]
+    conditions = reading.conditions
+    clashes = _wanted_and_excluded(reading)
+    notes = [f"it asks for {noun!r} and for none" for noun in clashes]
     for thing in dict.fromkeys(count.thing for count in conditions.counts):
         if thing.noun not in clashes and not _some_number(conditions, thing):
             notes.append(f"no number of {thing.noun!r} meets all it asks")
     return [
-        f"The query contradicts itself: {what}. Pictures are searched by the rest; leave one of "
-        "the two out."
+        f"The query contradicts itself: {what}. No picture can meet that; those that come nearest "
+        "stand first. Leave one of the two out."
         for what in notes
     ]
 
 
-def _wanted_and_excluded(conditions: Conditions) -> list[str]:
-    same = vocabulary().canonical
-    excluded = {same(thing.noun): thing for thing in conditions.excluded if not thing.attribute}
-    wanted: list[Thing] = [
-        count.thing for count in conditions.counts if count.op not in ("?", "<=")
-    ]
+def _wanted_and_excluded(reading: Reading) -> list[str]:
+    """Excluded nouns that the query asks for by the same name, or by a narrower one."""
+    conditions = reading.conditions
+    excluded = {thing.noun for thing in conditions.excluded if not thing.attribute}
+    wanted = [count.thing for count in conditions.counts if limits(count.op, count.n)[0] > 0]
     for relation in conditions.relations:
         wanted += [relation.subject, relation.object]
-    wanted += conditions.attributes
-    # what stands there without a number or a place: "a dog without a dog"
-    singular = vocabulary().plurals.singular
-    wanted += [Thing(singular(word)) for word in re.findall(r"[a-z]+", conditions.positive.lower())]
-    return list(
-        dict.fromkeys(
-            excluded[same(thing.noun)].noun for thing in wanted if same(thing.noun) in excluded
-        )
-    )
+    wanted += [*conditions.attributes, *reading.named]
+    broader = vocabulary().canonical
+    clashes = [{thing.noun, broader(thing.noun)} & excluded for thing in wanted]
+    return list(dict.fromkeys(noun for clash in clashes for noun in sorted(clash)))
 
 
 def _some_number(conditions: Conditions, thing: Thing) -> bool:

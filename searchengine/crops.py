@@ -35,7 +35,8 @@ class Crops:
     ) -> dict[int, Vector]:
         """(D,) by the detection's id, of boxes given by their content's id; boxes without an id
         are passed over. `on_look` is told of pictures that must be opened. Raises EncoderError."""
-        ids = [detection.id for some in wanted.values() for detection in some if detection.id]
+        wanted = {id: [each for each in some if each.id] for id, some in wanted.items()}
+        ids = [detection.id for some in wanted.values() for detection in some]
         if not ids:
             return {}
         with self.store.reading() as connection:

@@ -22,9 +22,10 @@ from indexer.records import Detection, ImageRecord
 from indexer.scan import ScanRules, is_under, why_left_out
 from indexer.store import Store
 from searchengine import retrieve
-from searchengine.match import CONDITION_HOLDS, Floats, Level, checked
+from searchengine.match import CONDITION_HOLDS, Floats, Level
 from searchengine.prompts import prompt_embeddings, unrelated_prompts
 from searchengine.query import Term
+from searchengine.result import checked_level
 
 if TYPE_CHECKING:
     from searchengine.applicability import Assessment, Verdict
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 WORDS = 3  # nearest descriptions that are told
 SEEN_FROM = 0.3  # detections below it are noise to a reader
+DOUBTFUL_FROM = 0.2  # a condition less likely than that does not hold
 _PAGE = 10  # hits that a user looks at
 
 
@@ -151,25 +153,20 @@ def _with_detections(
         (detections,) = detector.detect([picture])
         examined = None
         if query.conditions is not None and not query.conditions.is_empty:
-            examined = reranker.examine(query.conditions, picture, detections)
+            examined = reranker.examine(query.conditions, picture, detections, found.score)
     except DetectorError as error:
         return replace(found, notes=[*found.notes, f"Without a detector: {error}"])
     shown = [_seen(detection) for detection in detections if detection.score >= SEEN_FROM]
     found = replace(found, detector=detector.id, seen=shown)
-    if examined is None:
+    if examined is None or query.conditions is None:
         return found
-    judgement, notes = examined
-    level = found.match
-    if judgement.parts:
-        was_seen = any(
-            part.verdict in ("counting", "spatial", "binding") for part in judgement.parts
-        )
-        level = checked(level, judgement.probability, was_seen=was_seen)
+    explanation, notes = examined
+    alone = query.conditions.is_absence_alone
     return replace(
         found,
-        match=level,
-        condition=round(judgement.probability, 4) if judgement.parts else None,
-        parts=[part.as_json() for part in judgement.parts],
+        match=checked_level(found.match, explanation, is_absence_alone=alone),
+        condition=explanation["condition"],
+        parts=explanation["parts"],
         notes=[*found.notes, *notes],
     )
 
@@ -196,9 +193,11 @@ def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord |
     advice += [verdict.better for verdict in verdicts if verdict.better]
     failed = [part for part in found.parts if part["probability"] < CONDITION_HOLDS]
     for part in failed:
+        how = "is doubtful" if part["probability"] > DOUBTFUL_FROM else "does not hold"
         advice.append(
-            f"{part['asked']!r} does not hold for the detector ({part['found']}). If it is wrong, "
-            "search with --no-rerank, or with another --detector."
+            f"{part['asked']!r} {how} for the detector ({part['found']}, "
+            f"{part['probability']:.0%} likely). If it is wrong, search with --no-rerank, or with "
+            "another --detector."
         )
     if found.match == "weak" and not failed:
         said = " or ".join(f'"{words}"' for words in found.nearest_words[:2])
@@ -208,7 +207,11 @@ def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord |
             f"searchengine search {shlex.quote(found.query)} --add {shlex.quote(found.path)}"
         )
     if record is not None and found.rank > _PAGE:
-        advice.append(f"By the embedding it is number {found.rank:,}: -k {found.rank} shows it.")
+        said = f"By the embedding alone it is number {found.rank:,}"
+        if found.condition is None:
+            advice.append(f"{said}: -k {found.rank} shows it.")
+        else:
+            advice.append(f"{said}: --no-rerank -k {found.rank} shows it.")
     elif record is not None and found.match != "weak" and not failed:
         taken = record.shown_at.replace("T", " ")[:16]
         camera = f", camera {record.camera}" if record.camera else ""

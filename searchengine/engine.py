@@ -23,7 +23,7 @@ from searchengine.conditions import Conditions, Thing
 from searchengine.match import Level, Matcher, reaches
 from searchengine.prompts import prompt_embeddings
 from searchengine.query import Query, Term
-from searchengine.result import Found, SearchResult
+from searchengine.result import Found, SearchResult, checked_level
 
 if TYPE_CHECKING:
     from searchengine.look import OnLook
@@ -95,16 +95,20 @@ class Engine:
         """
         watch = _Stopwatch()
         conditions = query.conditions
+        number = top_k
+        if min_score is not None or min_match is not None:
+            number = max(top_k, self.candidates)  # some will be left out
         if not rerank or self._make_reranker is None or conditions is None or conditions.is_empty:
-            hits = self._by_embeddings(query, watch, top_k, which)
+            hits = self._by_embeddings(query, watch, number, which)
             notes: list[str] = []
             route = "embeddings"
         else:
-            hits, notes, route = self._checked(query, conditions, watch, top_k, which, on_look)
+            hits, notes, route = self._checked(query, conditions, watch, number, which, on_look)
         if min_score is not None:
             hits = [hit for hit in hits if hit.score >= min_score]
         if min_match is not None:
             hits = [hit for hit in hits if reaches(hit.match, min_match)]
+        hits = hits[:top_k]
         if sort == "date":
             hits.sort(key=lambda hit: hit.shown_at, reverse=True)  # newest first
         watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
@@ -162,10 +166,7 @@ class Engine:
             Found(record, score_of[record.content_id], best[record.content_id].explanation)
             for record in records
         ]
-        hits = self._leveled(hits, query, vector, index, watch)
-        if conditions.is_absence_alone:  # the embedding has no say in it
-            hits = [replace(hit, match=hit.level_by_check()) for hit in hits]
-        return hits, answer.notes, "detector"
+        return self._leveled(hits, query, vector, index, watch), answer.notes, "detector"
 
     def _leveled(
         self,
@@ -179,8 +180,9 @@ class Engine:
         with watch.stage("match"):
             contents = [hit.record.content_id for hit in hits]
             levels = self.matcher.levels(index, query.kind, vector, contents)
+        alone = query.conditions is not None and query.conditions.is_absence_alone
         return [
-            replace(hit, match=hit.level_given(level))
+            replace(hit, match=checked_level(level, hit.explanation, is_absence_alone=alone))
             for hit, level in zip(hits, levels, strict=True)
         ]
 

@@ -128,14 +128,17 @@ class Judge:
         kept = [column for column in columns if column is not None]
         return [Judgement(tuple(column[at] for column in kept)) for at in range(len(pictures))]
 
+    def _names(self, thing: Thing) -> frozenset[str]:
+        return self._labels.get(thing.noun, frozenset())
+
     def _knows(self, thing: Thing) -> bool:
-        return bool(self._labels.get(thing.noun))
+        return bool(self._names(thing))
 
     def _see(self, thing: Thing, pictures: Sequence[Picture]) -> list[Sighting]:
         attributes, weigh = self._attributes, None
         if attributes is not None and attributes.decides(thing):
             weigh = partial(attributes.probabilities, thing)
-        return sightings(self._labels.get(thing.noun, frozenset()), pictures, weigh)
+        return sightings(self._names(thing), pictures, weigh)
 
     # -- the four kinds of conditions
 
@@ -145,13 +148,13 @@ class Judge:
         op, n = count.op, count.n
         if self._is_flanked(count.thing) and op == "==" and n is not None:
             op, n = ">=", n + 1  # "a person between two people": there is one more of them
-        asked = asked_count(count)
+        asked = asked_count(Count(count.thing, op, n))
         there = [seen[count.thing] for seen in everywhere]
         distributions = counting.number_distributions([each.probabilities for each in there])
         numbers = distributions.argmax(axis=1).tolist()
         holds = counting.holds(distributions, op, n).tolist()
         return [
-            Part("counting", asked, probability, f"{number} seen", each.shown, number)
+            Part("counting", asked, probability, f"{number} seen", each.detections[:number], number)
             for each, probability, number in zip(there, holds, numbers, strict=True)
         ]
 
@@ -160,7 +163,7 @@ class Judge:
         return any(
             wanted.relation == "between"
             and wanted.object == thing
-            and self._labels[wanted.subject.noun] & self._labels[thing.noun]
+            and self._names(wanted.subject) & self._names(thing)
             for wanted in self.conditions.relations
         )
 
@@ -194,7 +197,7 @@ class Judge:
                 parts.append(Part("spatial", asked, 0.0, lacking))
             elif chance < _HARDLY_THERE:
                 shown = subject.shown + object.shown
-                parts.append(Part("spatial", asked, 0.0, "neither surely seen", shown))
+                parts.append(Part("spatial", asked, 0.0, "not both surely seen", shown))
             else:
                 parts.append(_best_pair(asked, subject, object, next(fits)))
         return parts
@@ -266,12 +269,20 @@ class Judge:
     def _absence(self, thing: Thing, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         if not self._knows(thing):
             return None
-        parts = []
-        for there in (seen[thing] for seen in everywhere):
-            shown = there.shown
-            found = f"{len(shown)} seen" if shown else "none seen"
-            parts.append(Part("negation", f"no {thing}", 1 - there.is_there, found, shown))
-        return parts
+        there = [seen[thing] for seen in everywhere]
+        distributions = counting.number_distributions([each.probabilities for each in there])
+        numbers = distributions.argmax(axis=1).tolist()
+        none = distributions[:, 0].tolist()
+        return [
+            Part(
+                "negation",
+                f"no {thing}",
+                probability,
+                f"{number} seen" if number else "none seen",
+                each.detections[:number],
+            )
+            for each, probability, number in zip(there, none, numbers, strict=True)
+        ]
 
 
 def _fits(name: RelationName, pairs: Sequence[tuple[Sighting, Sighting]]) -> Iterator[Floats]:
@@ -296,6 +307,8 @@ def _best_pair(asked: str, subject: Sighting, object: Sighting, fits: Floats) ->
     if same.all():
         return Part("spatial", asked, 0.0, "only one seen", subject.shown)
     chances[same] = 0.0  # a thing is in no relation to itself
+    if not chances.any():
+        return Part("spatial", asked, 0.0, "no pair fits", subject.shown + object.shown)
     best, other = divmod(int(chances.argmax()), len(object.detections))
     boxes = subject.detections[best], object.detections[other]
     found = f"fits {fits[best, other]:.0%}"

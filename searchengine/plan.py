@@ -15,6 +15,7 @@ from searchengine.binding import Attributes, Vector
 from searchengine.colours import basic_colours
 from searchengine.conditions import Conditions, Thing
 from searchengine.evidence import Judge
+from searchengine.vocabulary import vocabulary
 
 _CROPS_A_PICTURE = 6  # the surest boxes of each thing
 _CROP_FROM = 0.2  # boxes below it are not worth the encoder's time
@@ -62,13 +63,15 @@ class Planner:
                 labels[noun], guessed[noun] = (nearest,), nearest
         present = self._named_beside(conditions, known)
         labels |= {thing.noun: self.labels_of(thing.noun, known) for thing in present}
+        # also those beside: of "men but no women" the crops must tell which is which
+        every = (*things, *present)
         rivals = {
             thing: [
                 other
-                for other in things
+                for other in every
                 if other != thing and set(labels[other.noun]) & set(labels[thing.noun])
             ]
-            for thing in things
+            for thing in every
             if labels[thing.noun]
         }
         doubtful = {thing for thing, others in rivals.items() if thing.attribute or others}
@@ -100,7 +103,7 @@ class Planner:
                 is_colour = length == 1 and bool(basic_colours(name))  # "orange"
                 labels = () if is_colour else self.labels_of(name, known)
                 if labels and not spoken_of & {name, *labels}:
-                    found.setdefault(labels, Thing(name))
+                    found.setdefault(labels, Thing(vocabulary().plurals.singular(name)))
                 if labels:
                     break
             at += length

@@ -170,9 +170,13 @@ class Reranker:
         return answer
 
     def examine(
-        self, conditions: Conditions, picture: Image.Image, detections: Sequence[Detection]
-    ) -> tuple[Judgement, list[str]]:
-        """Judges one picture that need not be in the library; also what was not checked.
+        self,
+        conditions: Conditions,
+        picture: Image.Image,
+        detections: Sequence[Detection],
+        cosine: float,
+    ) -> tuple[dict[str, Any], list[str]]:
+        """Judges one picture that need not be in the library: a hit's explanation, and notes.
 
         Raises DetectorError.
         """
@@ -186,7 +190,7 @@ class Reranker:
         self._note(plan, conditions, {}, answer)
         plan.judge.look(views)
         seen = Picture(picture.width, picture.height, numbered)
-        return plan.judge.judge(seen), answer.notes
+        return self._explanation(plan, plan.judge.judge(seen), cosine), answer.notes
 
     def _look(
         self, content_ids: Sequence[int], answer: Reranked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,19 +68,6 @@ class Found:
     def shown_at(self) -> str:
         return self.record.shown_at
 
-    def level_given(self, level: Level | None) -> Level | None:
-        """The match level, from what the embedding says and what the detector saw."""
-        if self.explanation is None:
-            return level
-        parts = [part for part in self.explanation["parts"] if part["verdict"] in _SEEN]
-        was_seen = any(part["boxes"] for part in parts) and not self.explanation["not_checked"]
-        return checked(level, self.explanation["condition"], was_seen=was_seen)
-
-    def level_by_check(self) -> Level | None:
-        """The match level where the detector alone decides."""
-        condition = self.explanation["condition"] if self.explanation else None
-        return checked("weak", condition, was_seen=True)
-
     def ranked(self, rank: int) -> Hit:
         return Hit(
             rank=rank,
@@ -92,3 +80,19 @@ class Found:
             match=self.match,
             explanation=self.explanation,
         )
+
+
+def checked_level(
+    level: Level | None, explanation: Mapping[str, Any] | None, *, is_absence_alone: bool
+) -> Level | None:
+    """The match level, from what the embedding says (`level`) and what the detector saw.
+
+    `explanation` is a hit's; of an absence alone ("no people") the embedding says nothing.
+    """
+    if explanation is None:
+        return level
+    if is_absence_alone:
+        return checked("weak", explanation["condition"], was_seen=True)
+    parts = [part for part in explanation["parts"] if part["verdict"] in _SEEN]
+    was_seen = any(part["boxes"] for part in parts) and not explanation["not_checked"]
+    return checked(level, explanation["condition"], was_seen=was_seen)

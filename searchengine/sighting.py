@@ -69,13 +69,14 @@ def sightings(
     probabilities = scores if weigh is None else scores * weigh(detections)
     answer = []
     for some, end in zip(found, np.cumsum(numbers).tolist(), strict=True):
+        if not some:
+            answer.append(NOTHING)
+            continue
         here = slice(end - len(some), end)
+        kept = np.arange(len(some))
         if len(labels) > 1 and len(some) > 1:
             kept = drop_duplicates(boxes[here], scores[here], _SAME_OBJECT_IOU)
-            those = tuple(some[at] for at in kept)
-            answer.append(Sighting(those, probabilities[here][kept], boxes[here][kept]))
-        elif some:
-            answer.append(Sighting(tuple(some), probabilities[here], boxes[here]))
-        else:
-            answer.append(NOTHING)
+        kept = kept[np.argsort(-probabilities[here][kept], kind="stable")]
+        those = tuple(some[at] for at in kept)
+        answer.append(Sighting(those, probabilities[here][kept], boxes[here][kept]))
     return answer

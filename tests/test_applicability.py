@@ -36,7 +36,8 @@ def test_named_people_get_a_warning_and_a_better_tool() -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "two dogs but no puppies",
+        "two puppies but no dogs",
+        "two dogs but no dogs",
         "a dog without a dog",
         "two dogs and three dogs",
         "more than three and fewer than two cats",
@@ -49,16 +50,51 @@ def test_contradiction_is_said(query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "query", ["two boys and three girls", "white dog without black dogs", "two or three dogs"]
+    "query",
+    [
+        "two boys and three girls",
+        "white dog without black dogs",
+        "two or three dogs",
+        "people but no children",
+        "men but no women",
+        "two dogs but no puppies",
+        "a car park without cars",
+        "a hot dog without dogs",
+        "fewer than three dogs and no dogs",
+    ],
 )
 def test_what_only_resembles_a_contradiction_is_none(query: str) -> None:
     assert check(query).notes == ()
 
 
-def test_without_others_of_its_kind_is_one_and_not_none() -> None:
-    conditions = check("a dog without other dogs").conditions
-    assert conditions.excluded == ()
-    assert conditions.counts == (Count(Thing("dog"), "==", 1),)
+@pytest.mark.parametrize(
+    ("query", "thing", "n"),
+    [
+        ("a dog without other dogs", "dog", 1),
+        ("a man without other people", "man", 1),
+        ("one red car and no other cars", "car", 1),
+        ("two dogs without other dogs", "dog", 2),
+        ("three dogs without other animals", "dog", 3),
+    ],
+)
+def test_without_others_of_its_kind_is_a_number_and_no_absence(
+    query: str, thing: str, n: int
+) -> None:
+    assessment = check(query)
+    assert assessment.labels == ("counting",)
+    assert assessment.conditions.excluded == ()
+    assert assessment.conditions.counts == (Count(Thing(thing), "==", n),)
+
+
+@pytest.mark.parametrize("query", ["a dog not left of a cat", "not two dogs", "not exactly 2 dogs"])
+def test_what_is_denied_is_not_looked_for(query: str) -> None:
+    assert check(query).conditions.is_empty
+
+
+def test_or_between_conditions_is_said() -> None:
+    (note,) = check("three dogs or two  cats").notes
+    assert "Search for each alone" in note
+    assert check("two or three dogs").notes == ()
 
 
 def test_number_without_a_noun_is_said() -> None:

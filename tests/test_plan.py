@@ -71,3 +71,9 @@ def test_things_one_label_cannot_tell_apart_need_the_encoders_view() -> None:
     plan = planner().plan(counting("pet", "dog"), LABELS)
     assert plan.doubtful == {Thing("pet"), Thing("dog")}
     assert planner().plan(counting("dog", "cat"), LABELS).doubtful == set()
+
+
+def test_what_a_denial_leaves_is_told_from_what_it_takes_away() -> None:
+    conditions = Conditions("dog", excluded=(Thing("pet"),), positive="dog")
+    plan = planner().plan(conditions, LABELS)
+    assert plan.doubtful == {Thing("pet"), Thing("dog")}

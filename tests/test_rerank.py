@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,43 @@ def test_how_many_answers_with_the_number_on_each_hit(library: FakeLibrary) -> N
         if hit.explanation
     }
     assert numbers == {"red": 1, "green": 2, "blue": 3, "yellow": 0}
+
+
+def test_as_many_boxes_are_shown_as_are_said_to_be_seen(library: FakeLibrary) -> None:
+    doubtful: Answers = {"red": [("dog", 0.9, LEFT), ("dog", 0.35, MIDDLE), ("dog", 0.3, RIGHT)]}
+    fill(library, ["red"])
+    excluded = replace(dogs(1), excluded=(Thing("dog"),), positive="dogs")
+    (hit,) = ask(make_engine(library, ColourDetector(doubtful)), excluded).hits
+    assert hit.explanation is not None
+    counted, absent = hit.explanation["parts"]
+    assert (counted["number"], len(counted["boxes"])) == (1, 1)
+    assert (absent["found"], len(absent["boxes"])) == ("1 seen", 1)
+
+
+def test_things_that_stand_nowhere_near_are_in_no_relation(library: FakeLibrary) -> None:
+    far: Answers = {
+        "red": [("dog", 0.9, (0.0, 0.0, 0.01, 0.01)), ("dog", 0.9, (0.99, 0.0, 1, 0.01))]
+    }
+    fill(library, ["red"])
+    two_dogs = Relation(Thing("dog"), "inside", Thing("dog"))
+    (hit,) = ask(
+        make_engine(library, ColourDetector(far)), Conditions("dogs", relations=(two_dogs,))
+    ).hits
+    assert hit.explanation is not None
+    (part,) = hit.explanation["parts"]
+    assert part["probability"] < 0.01
+    boxes = [tuple(box["box"]) for box in part["boxes"]]
+    assert len(boxes) == len(set(boxes))
+
+
+def test_min_match_looks_beyond_the_hits_asked_for(library: FakeLibrary) -> None:
+    fill(library, list(DOGS))
+    query = Query(
+        "dogs", (Term("yellow"),), conditions=dogs(3)
+    )  # by the embedding, yellow comes first
+    engine = make_engine(library, ColourDetector(DOGS))
+    result = engine.search(query, top_k=1, which=Filter(), min_match="fair")
+    assert names(result) == ["blue"]
 
 
 def test_left_of_and_right_of_rank_mirrored_pictures_differently(library: FakeLibrary) -> None:

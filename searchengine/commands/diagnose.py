@@ -61,7 +61,10 @@ def _print(found: Diagnosis) -> None:
             f"number {found.rank:,} of {found.pictures:,}"
         )
     if found.match is not None:
-        click.echo(f"  match: {found.match} ({found.probability:.0%})")
+        how = f"{found.probability:.0%} by the embedding"
+        if found.condition is not None:
+            how += f", {found.condition:.0%} by the detector"
+        click.echo(f"  match: {found.match} ({how})")
     click.echo(f"  would rather say: {'; '.join(found.nearest_words)}")
     if found.detector is not None:
         numbers: dict[str, int] = {}

@@ -269,6 +269,8 @@ class NegationReader:
     ) -> Absence | None:
         words = self._words
         subject = self._subject(items, at)
+        if following.quantity is not None and not following.quantity.is_one:
+            return None  # not two dogs: perhaps three
         if not following.noun or (
             following.attribute and following.noun == (subject.noun if subject else "")
         ):

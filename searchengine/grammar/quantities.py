@@ -76,7 +76,7 @@ class Quantities:
         link = at
         while link < len(lowers) and lowers[link] in (",", "and", "but"):
             link += 1
-        comparative = self._before.longest(lowers, link) if at < link < len(lowers) else None
+        comparative = self._before.longest(lowers, link) if link < len(lowers) else None
         number = self._number(tokens, link + comparative[0]) if comparative else None
         if comparative is None or number is None:
             return 0, ()
@@ -102,7 +102,7 @@ class Quantities:
         number = self._number(tokens, at)
         if not number:
             return self._joined(tokens, at)
-        if tokens[at].kind == "number" and self._is_name(lowers, at):
+        if self._is_name(lowers, at):
             return None
         size, value = number
         end = at + size
@@ -122,9 +122,12 @@ class Quantities:
         return size, Quantity((("==", value),), is_plain_one=lowers[at] == "one" and size == 1)
 
     def _is_name(self, lowers: Sequence[str], at: int) -> bool:
-        """number 7 bus, no. 5 tram"""
+        """number 7 bus, no. 5 tram, but not "the number 3 dogs\""""
         before = at - 1 if at and lowers[at - 1] != "." else at - 2
-        return before >= 0 and lowers[before] in self._namers
+        if before < 0 or lowers[before] not in self._namers:
+            return False
+        following = lowers[at + 1] if at + 1 < len(lowers) else ""
+        return self._words.plurals.singular(following) == following
 
     def _between(
         self, tokens: Sequence[Token], lowers: Sequence[str], at: int
@@ -134,9 +137,10 @@ class Quantities:
         if not low or at + 2 + low[0] >= len(tokens) or lowers[at + 1 + low[0]] != "and":
             return None
         high = self._number(tokens, at + 2 + low[0])
-        if not high or high[1] <= low[1]:
+        if not high or high[1] == low[1]:
             return None
-        return 2 + low[0] + high[0], Quantity(((">=", low[1]), ("<=", high[1])))
+        least, most = sorted((low[1], high[1]))
+        return 2 + low[0] + high[0], Quantity(((">=", least), ("<=", most)))
 
     def _joined(self, tokens: Sequence[Token], at: int) -> tuple[int, Quantity] | None:
         """2-3, x4, 3x"""

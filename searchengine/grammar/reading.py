@@ -35,6 +35,7 @@ class Reading:
     language: str = ""  # another than English
     is_cut: bool = False  # longer than what was read
     bare_numbers: tuple[str, ...] = ()  # numbers that count nothing
+    named: tuple[Thing, ...] = ()  # things that stand there without a number
 
 
 class Grammar:
@@ -75,6 +76,9 @@ class Grammar:
         kept = _without(items, absences)
         relations = self._relations.read(kept)
         counts, count_spans, bare = self._counts(kept, text)
+        absences, ones, alone = self._without_others(text, absences, kept)
+        counts += [count for count in ones if count.thing.noun not in _nouns(counts)]
+        count_spans += alone
         bound = bound_things(kept, self._words, self._contrasts)
         fine = [(tokens[n.first].start, tokens[n.last - 1].end) for n in names if n.what != "place"]
         if question:
@@ -90,11 +94,7 @@ class Grammar:
             ),
         }
         positive = self._positive(text, absences) if absences else ""
-        excluded = dict.fromkeys(thing for absence in absences for thing in absence.things)
-        for other, count in self._others(text, absences, kept):
-            del excluded[other]
-            if count.thing not in [each.thing for each in counts]:
-                counts.append(count)
+        named = [item for item in kept if isinstance(item, Phrase) and item.noun]
         conditions = Conditions(
             content=self._content(
                 positive or text, units if not absences else None, triggers["counting"]
@@ -102,7 +102,9 @@ class Grammar:
             counts=tuple(counts),
             relations=tuple(found.relation for found in relations),
             attributes=tuple(phrase.thing for phrase in bound),
-            excluded=tuple(excluded),
+            excluded=tuple(
+                dict.fromkeys(thing for absence in absences for thing in absence.things)
+            ),
             positive=positive,
         )
         return Reading(
@@ -111,6 +113,7 @@ class Grammar:
             {name: cut for name, cut in triggers.items() if cut},
             is_cut=is_cut,
             bare_numbers=bare,
+            named=tuple(phrase.thing for phrase in named if phrase.quantity is None),
         )
 
     def _counts(
@@ -121,6 +124,8 @@ class Grammar:
         bare = []
         for at, item in enumerate(items):
             if isinstance(item, Phrase):
+                if item.quantity is not None and at and _is_denial(items[at - 1]):
+                    continue  # "not two dogs": any other number would do
                 if item.quantity is not None and item.noun:
                     is_only = at + 1 < len(items) and getattr(items[at + 1], "lower", "") == "only"
                     counted.append((item, item.quantity.is_plain_one and not is_only))
@@ -146,20 +151,41 @@ class Grammar:
             bare = []  # an age, a time, a year
         return counts, spans, tuple(bare)
 
-    def _others(
+    def _without_others(
         self, text: str, absences: Sequence[Absence], kept: Sequence[Item]
-    ) -> list[tuple[Thing, Count]]:
-        """A dog without OTHER dogs: not "no dog" but one. The excluded thing, and its count."""
-        found: dict[Thing, Count] = {}
+    ) -> tuple[list[Absence], list[Count], list[Span]]:
+        """A dog without OTHER dogs: not "no dog" but one.
+
+        Returns the absences that are left, a count of each thing that is alone of its kind, and
+        where the sentence says so.
+        """
+        left, ones, spans = [], [], []
+        phrases = [item for item in kept if isinstance(item, Phrase) and item.noun]
         for absence in absences:
-            spoken = text[absence.start : absence.end].lower().split()
-            for thing in absence.things if self._further & set(spoken) else ():
-                for item in kept:
-                    if isinstance(item, Phrase) and item.noun and not item.is_plural:
-                        is_person = thing.noun == "person" and self._words.is_person(item.noun)
-                        if item.noun == thing.noun or is_person:
-                            found.setdefault(thing, Count(item.thing, "==", 1))
-        return list(found.items())
+            spoken = re.findall(r"[a-z]+", text[absence.start : absence.end].lower())
+            of_a_kind: dict[Thing, list[Phrase]] = {}
+            if self._further & set(spoken):
+                of_a_kind = {
+                    thing: [phrase for phrase in phrases if self._is_one_of(phrase.noun, thing)]
+                    for thing in absence.things
+                }
+            things = tuple(thing for thing in absence.things if not of_a_kind.get(thing))
+            left.append(replace(absence, things=things))
+            for thing, same in of_a_kind.items():
+                is_counted = any(each.quantity and not each.quantity.is_plain_one for each in same)
+                is_one = bool(same) and not same[0].is_plural and not is_counted
+                if is_one and self._is_same(same[0].noun, thing):
+                    ones.append(Count(Thing(same[0].noun), "==", 1))
+                    spans.append((absence.start, absence.end))
+        return [absence for absence in left if absence.things], ones, spans
+
+    def _is_same(self, noun: str, thing: Thing) -> bool:
+        return noun == thing.noun or (thing.noun == "person" and self._words.is_person(noun))
+
+    def _is_one_of(self, noun: str, thing: Thing) -> bool:
+        """A dog is one of the animals, a man one of the people."""
+        is_animal = thing.noun == "animal" and self._words.is_animate(noun)
+        return self._is_same(noun, thing) or is_animal
 
     def _lonely(self, items: Sequence[Item], at: int) -> Phrase | None:
         """Who is ALONE: the first thing of the clause."""
@@ -189,7 +215,8 @@ class Grammar:
         positive = re.sub(r"\s+([,.;!?])", r"\1", " ".join(" ".join(pieces).split()))
         positive = positive.strip(" ,;:.!?-–—&")
         first, _, rest = positive.partition(" ")
-        if first.lower() in ("on", "in", "at", "of", "and", "but", "or"):
+        is_comparative = rest.lower().startswith(("least ", "most "))
+        if first.lower() in ("on", "in", "at", "of", "and", "but", "or") and not is_comparative:
             positive = rest
         last = positive.rpartition(" ")[2]
         if last.lower() in ("and", "but", "or", "with", "that", "where"):
@@ -223,6 +250,14 @@ class Grammar:
                 pieces.append(_as_meant(unit))
         content = re.sub(r"\s+([,.;:!?)])", r"\1", " ".join(pieces)).strip(" ,;:?!")
         return content.removeprefix("of ") or " ".join(text.split())
+
+
+def _is_denial(item: Item) -> bool:
+    return isinstance(item, Unit) and item.kind == "negative"
+
+
+def _nouns(counts: Sequence[Count]) -> set[str]:
+    return {count.thing.noun for count in counts}
 
 
 def _without(items: Sequence[Item], absences: Sequence[Absence]) -> list[Item]:

@@ -55,6 +55,8 @@ class RelationReader:
     def _at_relation(self, items: Sequence[Item], at: int) -> list[Found]:
         unit = cast(Unit, items[at])
         name = cast(RelationName, unit.value)
+        if at and getattr(items[at - 1], "kind", "") == "negative":
+            return []  # a dog not left of a cat: every other place would do
         target = self._object_after(items, at)
         if target is None:
             return self._without_object(items, at, name)
