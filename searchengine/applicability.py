@@ -211,7 +211,8 @@ def _notes(reading: Reading) -> list[str]:
 def _checked_words(reading: Reading) -> list[str]:
     """The user's words for each condition that a picture must meet."""
     verdicts = ("counting", "spatial", "binding")
-    return [words for verdict in verdicts for words in reading.triggers.get(verdict, ())]
+    found = [words for verdict in verdicts for words in reading.triggers.get(verdict, ())]
+    return [" ".join(words.split()) for words in found]
 
 
 def _contradictions(reading: Reading) -> list[str]:
