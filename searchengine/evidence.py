@@ -151,11 +151,10 @@ class Judge:
         asked = asked_count(Count(count.thing, op, n))
         there = [seen[count.thing] for seen in everywhere]
         distributions = counting.number_distributions([each.probabilities for each in there])
-        numbers = distributions.argmax(axis=1).tolist()
         holds = counting.holds(distributions, op, n).tolist()
         return [
-            Part("counting", asked, probability, f"{number} seen", each.detections[:number], number)
-            for each, probability, number in zip(there, holds, numbers, strict=True)
+            Part("counting", asked, probability, f"{len(boxes)} seen", boxes, len(boxes))
+            for boxes, probability in zip([each.seen for each in there], holds, strict=True)
         ]
 
     def _is_flanked(self, thing: Thing) -> bool:
@@ -269,20 +268,11 @@ class Judge:
     def _absence(self, thing: Thing, everywhere: Sequence[_InPicture]) -> list[Part] | None:
         if not self._knows(thing):
             return None
-        there = [seen[thing] for seen in everywhere]
-        distributions = counting.number_distributions([each.probabilities for each in there])
-        numbers = distributions.argmax(axis=1).tolist()
-        none = distributions[:, 0].tolist()
-        return [
-            Part(
-                "negation",
-                f"no {thing}",
-                probability,
-                f"{number} seen" if number else "none seen",
-                each.detections[:number],
-            )
-            for each, probability, number in zip(there, none, numbers, strict=True)
-        ]
+        parts = []
+        for there in (seen[thing] for seen in everywhere):
+            found = f"{len(there.seen)} seen" if there.seen else "none seen"
+            parts.append(Part("negation", f"no {thing}", 1 - there.is_there, found, there.seen))
+        return parts
 
 
 def _fits(name: RelationName, pairs: Sequence[tuple[Sighting, Sighting]]) -> Iterator[Floats]:

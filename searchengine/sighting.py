@@ -11,6 +11,7 @@ from indexer.records import Detection
 from searchengine.boxes import Floats, drop_duplicates
 
 _SAME_OBJECT_IOU = 0.7  # boxes of two labels that both stand for the noun: one thing
+_SEEN_FROM = 0.5  # more likely than not
 _SHOWN_FROM = 0.3  # boxes below it are weighed, but not drawn
 
 
@@ -38,6 +39,11 @@ class Sighting:
     @property
     def highest(self) -> float:
         return float(self.probabilities.max(initial=0.0))
+
+    @property
+    def seen(self) -> tuple[Detection, ...]:
+        """The boxes that are there more likely than not."""
+        return self.detections[: int((self.probabilities >= _SEEN_FROM).sum())]
 
     @property
     def shown(self) -> tuple[Detection, ...]:

@@ -56,9 +56,11 @@ def found(
     session: onnxruntime.InferenceSession, image: Image.Image
 ) -> list[tuple[str, float, Floats]]:
     """(label, score, box) of everything that counts, best first, duplicates dropped."""
+    counts_from = CARD["calibration"]["count_from"]
+    least = np.array([counts_from.get(label, 0.5) for label in LABELS])
     logits, boxes = session.run(["logits", "boxes_xyxy"], {"pixels": pixels(image)})
     scores = calibrated(logits[0])
-    query, label = np.nonzero(scores >= 0.5)
+    query, label = np.nonzero(scores >= least)
     order = np.argsort(-scores[query, label])
     kept: list[tuple[str, float, Floats]] = []
     for at, kind in zip(query[order], label[order], strict=True):

@@ -4,7 +4,7 @@
 
 Caches the frozen backbone's maps, trains encoder and decoder for `--minutes` on two CPU cores,
 fits the scores' calibration, writes the files and prints every figure of the model card.
-`--evaluate-only` measures the files in `--out` again.
+`--calibrate-only` fits the scores of the files in `--out` anew, `--evaluate-only` measures them.
 """
 
 from __future__ import annotations
@@ -51,7 +51,6 @@ from starter_detector_model import (
 from starter_detector_report import (
     CARD,
     figures,
-    fit_calibration,
     onnx_detector,
     pictures_per_second,
     predict,
@@ -321,11 +320,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--start", type=Path, help="checkpoint.pt of a run to go on from")
-    parser.add_argument("--revision", default="2")
+    parser.add_argument("--revision", default="3")
+    parser.add_argument("--calibrate-only", action="store_true", help="the files in --out, anew")
     parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
     pictures = read_pictures(options.data)
-    if not options.evaluate_only:
+    if not (options.evaluate_only or options.calibrate_only):
         options.cache.mkdir(parents=True, exist_ok=True)
         backbone = onnx_backbone(options.cache, options.processes)
         build_cache(options.data, options.cache, options.seed, backbone, log, options.views)
@@ -340,15 +340,14 @@ def main() -> None:
             )
             torch.multiprocessing.spawn(train, (plan,), nprocs=options.processes)
         save_folder(whole_detector(options.cache / "checkpoint.pt"), options.out)
-        held_out = [picture for picture in pictures if picture.part == "calibration"]
-        detect = onnx_detector(options.out, options.processes)
-        calibration = fit_calibration(without_duplicates(predict(detect, held_out)))
-        write_card(options.out, calibration, options.revision)
-    card = json.loads((options.out / CARD).read_text())
     detect = onnx_detector(options.out, options.processes)
+    if not options.evaluate_only:
+        held_out = [picture for picture in pictures if picture.part == "calibration"]
+        write_card(options.out, without_duplicates(predict(detect, held_out)), options.revision)
+    card = json.loads((options.out / CARD).read_text())
     size = sum(path.stat().st_size for path in options.out.iterdir())
     result = {
-        **figures(detect, pictures, card["calibration"]["by_label"]),
+        **figures(detect, pictures, card["calibration"]),
         "onnx_pictures_per_second_two_threads": pictures_per_second(options.out),
         "size_mb": round(size / 1e6, 2),
     }
