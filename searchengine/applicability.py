@@ -162,15 +162,8 @@ def _fine_grained(triggers: tuple[str, ...]) -> Verdict:
     )
 
 
-_OPERATORS = {"==": "exactly", ">=": "at least", "<=": "at most", ">": "more than", "<": "under"}
-
-
 def _counts(conditions: Conditions) -> str:
-    return ", ".join(
-        f"{_OPERATORS[count.op]} {count.n} × {count.thing}"
-        for count in conditions.counts
-        if count.op != "?"
-    )
+    return ", ".join(str(count) for count in conditions.counts if count.op != "?")
 
 
 def _relations(conditions: Conditions) -> str:

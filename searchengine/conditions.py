@@ -21,6 +21,11 @@ RelationName = Literal[
 ]
 
 
+_SPOKEN = {
+    "==": "exactly", ">=": "at least", "<=": "at most", ">": "more than", "<": "fewer than"
+}  # fmt: skip
+
+
 @dataclass(frozen=True, slots=True)
 class Thing:
     """A thing the query names: a singular noun in the user's own word, and its attribute or ""."""
@@ -39,6 +44,11 @@ class Count:
     thing: Thing
     op: Operator
     n: int | None
+
+    def __str__(self) -> str:
+        if self.n is None:
+            return f"how many × {self.thing}"
+        return f"{_SPOKEN[self.op]} {self.n} × {self.thing}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -148,7 +148,7 @@ class Judge:
         op, n = count.op, count.n
         if self._is_flanked(count.thing) and op == "==" and n is not None:
             op, n = ">=", n + 1  # "a person between two people": there is one more of them
-        asked = asked_count(Count(count.thing, op, n))
+        asked = str(Count(count.thing, op, n))
         there = [seen[count.thing] for seen in everywhere]
         distributions = counting.number_distributions([each.probabilities for each in there])
         holds = counting.holds(distributions, op, n).tolist()
@@ -330,20 +330,6 @@ def _presence_beside(thing: Thing, seen: Sighting) -> Part:
     probability = _UNSEEN_PRESENCE + (1 - _UNSEEN_PRESENCE) * seen.is_there
     found = "seen" if seen.shown else "not seen"
     return Part("semantic", str(thing), probability, found, seen.shown[:1])
-
-
-def asked_count(count: Count) -> str:
-    """The condition in words: "exactly 3 × dog"."""
-    words = {
-        "==": "exactly",
-        ">=": "at least",
-        "<=": "at most",
-        ">": "more than",
-        "<": "fewer than",
-    }
-    if count.n is None:
-        return f"how many × {count.thing}"
-    return f"{words[count.op]} {count.n} × {count.thing}"
 
 
 def _lacking(things: Sequence[Thing], seen: _InPicture) -> str:

@@ -82,7 +82,8 @@ def sightings(
         kept = np.arange(len(some))
         if len(labels) > 1 and len(some) > 1:
             kept = drop_duplicates(boxes[here], scores[here], _SAME_OBJECT_IOU)
-        kept = kept[np.argsort(-probabilities[here][kept], kind="stable")]
+        if weigh is not None:
+            kept = kept[np.argsort(-probabilities[here][kept], kind="stable")]
         those = tuple(some[at] for at in kept)
         answer.append(Sighting(those, probabilities[here][kept], boxes[here][kept]))
     return answer

@@ -153,6 +153,22 @@ def test_a_detector_that_cannot_be_had_is_asked_for_once() -> None:
 # -- the DETR family
 
 
+# what D-FINE and RT-DETRv2 have in common
+TINY: dict[str, Any] = {
+    "encoder_in_channels": [8] * 3,
+    "encoder_hidden_dim": 16,
+    "encoder_ffn_dim": 16,
+    "encoder_attention_heads": 2,
+    "d_model": 16,
+    "num_queries": 10,
+    "decoder_in_channels": [16] * 3,
+    "decoder_ffn_dim": 16,
+    "decoder_layers": 2,
+    "decoder_attention_heads": 2,
+    "num_denoising": 0,
+}
+
+
 def tiny_detr() -> Any:
     from transformers import DetrConfig, DetrForObjectDetection, DetrImageProcessor, ResNetConfig
 
@@ -199,18 +215,8 @@ def tiny_dfine() -> Any:
     )
     config = DFineConfig(
         backbone_config=backbone,
-        encoder_in_channels=[8] * 3,
-        encoder_hidden_dim=16,
-        encoder_ffn_dim=16,
-        encoder_attention_heads=2,
-        d_model=16,
-        num_queries=10,
-        decoder_in_channels=[16] * 3,
-        decoder_ffn_dim=16,
-        decoder_layers=2,
-        decoder_attention_heads=2,
+        **TINY,
         decoder_n_points=[2, 2, 2],
-        num_denoising=0,
         id2label=LABELS,
     )
     return DFineForObjectDetection(config), Processor(size={"height": 64, "width": 64})
@@ -229,18 +235,8 @@ def tiny_rtdetr_v2() -> Any:
     )
     config = RTDetrV2Config(
         backbone_config=backbone,
-        encoder_in_channels=[8] * 3,
-        encoder_hidden_dim=16,
-        encoder_ffn_dim=16,
-        encoder_attention_heads=2,
-        d_model=16,
-        num_queries=10,
-        decoder_in_channels=[16] * 3,
-        decoder_ffn_dim=16,
-        decoder_layers=2,
-        decoder_attention_heads=2,
+        **TINY,
         decoder_n_points=2,
-        num_denoising=0,
         id2label=LABELS,
     )
     return RTDetrV2ForObjectDetection(config), Processor(size={"height": 64, "width": 64})

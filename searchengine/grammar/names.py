@@ -110,8 +110,8 @@ class NameReader:
             )
             if not is_person:
                 return Name(at, self._place_end(sentence, end), "place")
-        if token.is_capital and self._known_capitals.longest(lowers, at):
-            return Name(at, at + self._known_capitals.longest(lowers, at)[0], "place")  # type: ignore[index]
+        if token.is_capital and (capitals := self._known_capitals.longest(lowers, at)):
+            return Name(at, at + capitals[0], "place")
         if self._place_end(sentence, at) > at + 1:
             return Name(at, self._place_end(sentence, at), "place")
         if lowers[at] in self._titles and at + 1 < len(tokens):

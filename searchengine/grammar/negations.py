@@ -133,13 +133,7 @@ class NegationReader:
                 assert isinstance(link, Unit)
                 nxt = position + 2
                 if link.lower in ("or", "nor", "and", "&", ","):
-                    while (
-                        nxt < len(items)
-                        and isinstance(items[nxt], Unit)
-                        and (
-                            items[nxt].lower in self._joining  # type: ignore[union-attr]
-                        )
-                    ):
+                    while _lower(items, nxt) in self._joining:
                         nxt += 1
                     after = items[nxt] if nxt < len(items) else None
                     if (

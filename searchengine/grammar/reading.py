@@ -52,6 +52,7 @@ class Grammar:
         self._requests = PhraseTable(
             (phrase, True) for phrase in words.table["request"]["prefixes"]
         )
+        self._comparatives = tuple(words.table["comparatives"])
         self._further = frozenset(words.table["negation"]["further"])
         self._contrasts = [tuple(pair.split()) for pair in words.table["attributes"]["contrasts"]]
 
@@ -215,7 +216,7 @@ class Grammar:
         positive = re.sub(r"\s+([,.;!?])", r"\1", " ".join(" ".join(pieces).split()))
         positive = positive.strip(" ,;:.!?-–—&")
         first, _, rest = positive.partition(" ")
-        is_comparative = rest.lower().startswith(("least ", "most "))
+        is_comparative = any(positive.lower().startswith(f"{each} ") for each in self._comparatives)
         if first.lower() in ("on", "in", "at", "of", "and", "but", "or") and not is_comparative:
             positive = rest
         last = positive.rpartition(" ")[2]

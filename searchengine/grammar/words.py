@@ -45,6 +45,7 @@ class Words:
             )
         }
         attributes = self.table["attributes"]
+        self._animals = frozenset(self.table["animals"]["labels"])
         self.colours = frozenset(attributes["colours"])
         self.modifiers = frozenset(attributes["modifiers"])
         self.materials = frozenset(attributes["materials"])
@@ -89,7 +90,7 @@ class Words:
     def is_animate(self, noun: str) -> bool:
         """A person or an animal."""
         kind = self.nouns.canonical(noun)
-        return kind == "person" or kind in _ANIMALS or self.in_class(noun, "animal")
+        return kind == "person" or kind in self._animals or self.in_class(noun, "animal")
 
     @lru_cache(maxsize=4096)  # noqa: B019 - one object in a process's life
     def verb_base(self, word: str) -> str:
@@ -207,7 +208,6 @@ class Words:
         return _with_plurals(noun for noun in self.nouns.nouns if " " not in noun)
 
 
-_ANIMALS = frozenset("bird cat dog horse sheep cow elephant bear zebra giraffe".split())
 _VERB_ENDINGS = (
     ("ies", "y"),
     ("ied", "y"),
