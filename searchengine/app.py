@@ -271,6 +271,8 @@ class Library:
                 "Run: searchengine index ~/Pictures"
             )
             return SearchResult(query.text, "", "embeddings", [], {"total": 0.0}, [])
+        if rerank and self.settings.detector != "auto":
+            _ = self.detector  # a wrong name is refused, also where no detector is needed
         result = engine.search(
             query,
             top_k=top_k,

@@ -81,9 +81,10 @@ def test_a_detector_that_cannot_be_had_costs_a_line_and_no_answer(
 
 def test_wrong_names_and_lone_flags_are_refused(run_command: RunCommand, pictures: Path) -> None:
     run_command("index", pictures)
-    unknown = run_command("search", "two cats", "--detector", "starterr")
-    assert unknown.returncode == 2
-    assert "Did you mean starter?" in unknown.stderr
+    for query in ("two cats", "a cat asleep"):
+        unknown = run_command("search", query, "--detector", "starterr")
+        assert unknown.returncode == 2
+        assert "Did you mean starter?" in unknown.stderr
     lone = run_command("index", "--detector", "starter")
     assert lone.returncode == 2
     assert "--detect" in lone.stderr
