@@ -98,6 +98,10 @@ def test_all_demands_of_a_sentence_hold_together() -> None:
     ("query", "content"),
     [
         ("show me three dogs", "dogs"),
+        (">3 dogs", "dogs"),
+        ("more than 2 dogs but less than 5", "dogs"),
+        ("at least two cats, at most four on a sofa", "cats on a sofa"),
+        ("three dogs and two cats", "dogs and cats"),
         ("two pupies playing tug of war", "puppies playing tug of war"),
         ("a muddy pair of hiking boots", "a muddy hiking boots"),
         ("family of four having breakfast", "family of four having breakfast"),

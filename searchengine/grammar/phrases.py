@@ -12,6 +12,8 @@ from searchengine.grammar.quantities import Quantity
 from searchengine.grammar.units import OPEN, Unit
 from searchengine.grammar.words import Words
 
+_LIMITS: tuple[Operator, ...] = ("<", "<=", ">", ">=")
+
 
 class PhraseReader:
     """Finds the noun phrases among the units of a sentence."""
@@ -55,7 +57,32 @@ class PhraseReader:
             at += step
         if not (gathered.nouns or gathered.attributes or gathered.quantity):
             return None, 0, 0
-        return self._finished(gathered, units, first, at, before), at - first, gathered.verbs
+        phrase = self._finished(gathered, units, first, at, before)
+        more, second = self._later_limit(phrase, units, at)
+        if phrase.quantity and second:
+            both = Quantity((*phrase.quantity.terms, *second.terms))
+            phrase = replace(phrase, quantity=both, end=units[at + more - 1].end)
+        return phrase, at + more - first, gathered.verbs
+
+    def _later_limit(
+        self, phrase: Phrase, units: Sequence[Unit], at: int
+    ) -> tuple[int, Quantity | None]:
+        """more than two cats BUT FEWER THAN FIVE: how many units, and what they say"""
+        link = at
+        while link < len(units) and units[link].lower in (",", "and", "but"):
+            link += 1
+        quantity = units[link].quantity if at < link < len(units) else None
+        if (
+            quantity is None
+            or phrase.quantity is None
+            or self._noun_follows(units, link + 1)
+            or not all(
+                len(each.terms) == 1 and each.terms[0][0] in _LIMITS
+                for each in (phrase.quantity, quantity)
+            )
+        ):
+            return 0, None
+        return link + 1 - at, quantity
 
     def _take(
         self, gathered: Gathered, units: Sequence[Unit], at: int, before: Sequence[Item]

@@ -19,7 +19,7 @@ from searchengine.grammar.quantities import Quantity
 from searchengine.grammar.relations import RelationReader
 from searchengine.grammar.texts import TextReader
 from searchengine.grammar.tokens import MAX_TOKENS, mend_typos, tokenize
-from searchengine.grammar.units import Unit, UnitReader
+from searchengine.grammar.units import OPEN, Unit, UnitReader
 from searchengine.grammar.words import Words, words
 
 Span = tuple[int, int]  # characters [start, end) of the sentence
@@ -235,7 +235,8 @@ class Grammar:
         first = 0
         while first < len(spoken) and (found := self._requests.longest(spoken, first)):
             first += found[0]
-        skipped, pieces = 0, []
+        skipped = 0
+        pieces: list[str] = []
         dropped: set[str] = set()
         for at, unit in enumerate(units):
             size = len(unit.lower.split())
@@ -244,13 +245,27 @@ class Grammar:
             elif unit.lower == "of" and at and units[at - 1].text in dropped:
                 continue  # a pair of
             elif unit.kind == "num" and any(
-                unit.text in phrase and unit.text != phrase for phrase in counted
+                _unspaced(unit.text) in _unspaced(phrase) and unit.text != phrase
+                for phrase in counted
             ):
                 dropped.add(unit.text)
+                if _is_second_limit(units, at):
+                    while pieces and pieces[-1] in (",", "and", "but"):
+                        pieces.pop()
             else:
                 pieces.append(_as_meant(unit))
         content = re.sub(r"\s+([,.;:!?)])", r"\1", " ".join(pieces)).strip(" ,;:?!")
         return content.removeprefix("of ") or " ".join(text.split())
+
+
+def _unspaced(text: str) -> str:
+    return text.replace(" ", "")
+
+
+def _is_second_limit(units: Sequence[Unit], at: int) -> bool:
+    """Whether the number at `at` has no noun of its own: more than two dogs but less than FIVE."""
+    following = units[at + 1] if at + 1 < len(units) else None
+    return following is None or not (following.kind in (*OPEN, "det") or following.lower == "of")
 
 
 def _is_denial(item: Item) -> bool:

@@ -18,6 +18,7 @@ _TOKEN = re.compile(
     | \d+[-–]\d+(?![^\W_])                             # a range, or an aeroplane
     | \d+(?:[.,:]\d+)*\+?(?![^\W_])                    # a number
     | [^\W_]+(?:['’.\-–/&][^\W_]+)*['’]?               # a word, with its hyphens and apostrophes
+    | [<>=]=                                           # "at least", as a program has it
     | \S
     """,
     re.VERBOSE,

@@ -98,6 +98,10 @@ class UnitReader:
         if token.kind == "mark":
             if token.lower in ("&", "+"):
                 return 1, _unit("conj", tokens[at : at + 1])
+            comparison = self._quantities.read(tokens, lowers, at)  # >= 3 dogs
+            if comparison:
+                size, stated = comparison
+                return size, _unit("num", tokens[at : at + size], quantity=stated)
             return 1, _unit("mark", tokens[at : at + 1])
         if token.kind == "quoted":
             return 1, _unit("idiom", tokens[at : at + 1])
