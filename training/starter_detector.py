@@ -2,7 +2,7 @@
 
     python training/starter_detector.py --data ../shared/data --out searchengine/starter_detector
 
-Caches the frozen backbone's maps, trains encoder and decoder for `--minutes` on two CPU cores,
+Caches the maps of the backbone's frozen half, trains the rest for `--minutes` on two CPU cores,
 fits the scores' calibration, writes the files and prints every figure of the model card.
 `--calibrate-only` fits the scores of the files in `--out` anew, `--evaluate-only` measures them.
 """
@@ -19,7 +19,7 @@ import queue
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,15 +58,24 @@ from starter_detector_report import (
     without_duplicates,
     write_card,
 )
-from starter_detector_views import FeatureCache, build_cache, open_cache
+from starter_detector_views import (
+    FeatureCache,
+    build_cache,
+    new_tuned_maps,
+    open_cache,
+    tune_maps,
+)
 from torch import Tensor
 from transformers import RTDetrV2ForObjectDetection
 
 BATCH = 8  # a process and step
 LEARNING_RATE = 1e-3
+BACKBONE_RATE = 0.2  # of the learning rate
 WARM_UP_STEPS = 300
-ENCODER_PHASE = 0.55  # of the time: the encoder and its head alone, annealed to the end
-FLAT_PHASE = 0.4  # of each phase: then the learning rate falls to nothing by a cosine
+# Three phases, by their ends as shares of the time: the encoder and its head on the backbone as
+# it came; with the backbone's late stages; the decoder, on all of that frozen.
+FROZEN_PHASE, TUNING_PHASE = 0.18, 0.78
+FLAT_PHASE = 0.4  # of the second and third phase: then the rate falls to nothing by a cosine
 EMA_DECAY = 0.998
 MAX_BOXES = 40
 
@@ -80,7 +89,6 @@ class Plan:
     seed: int
     processes: int
     rendezvous: Path
-    start: Path | None  # a finished run's checkpoint, whose encoder this one goes on from
 
 
 def log(message: str) -> None:
@@ -88,7 +96,7 @@ def log(message: str) -> None:
 
 
 def onnx_backbone(cache: Path, threads: int) -> Callable[[Pixels], list[Floats]]:
-    """The frozen backbone through ONNX Runtime: twice as fast as torch on a CPU."""
+    """The backbone as it came, through ONNX Runtime: twice as fast as torch on a CPU."""
     path = cache / "backbone.onnx"
     torch.onnx.export(
         PixelBackbone(),
@@ -131,11 +139,12 @@ def sampling_weights(cache: FeatureCache) -> Floats:
 
 
 class Batches(threading.Thread):
-    """Reads random batches from the cache ahead of the training loop."""
+    """Reads random batches of some of the cached maps ahead of the training loop."""
 
-    def __init__(self, cache: FeatureCache, seed: list[int]) -> None:
+    def __init__(self, cache: FeatureCache, names: Sequence[str], seed: list[int]) -> None:
         super().__init__(daemon=True)
         self._cache = cache
+        self._names = names
         self._chance = sampling_weights(cache).astype(np.float64)
         self._chance /= self._chance.sum()
         self._rng = np.random.default_rng(seed)
@@ -153,7 +162,7 @@ class Batches(threading.Thread):
     def _read(self, views: Ints) -> tuple[list[Tensor], Targets]:
         maps = [
             torch.from_numpy(self._cache.features[name][views].astype(np.float32))
-            for name in FEATURE_SHAPES
+            for name in self._names
         ]
         labels, boxes, confidence = [], [], []
         for view in views:
@@ -171,8 +180,17 @@ class Batches(threading.Thread):
 # --- training --------------------------------------------------------------------------------
 
 
-def learning_rate(progress: float, step: int) -> float:
+def phase_of(progress: float) -> tuple[int, float]:
+    """Phase 0, 1 or 2, and the share of it that is over."""
+    ends = (0.0, FROZEN_PHASE, TUNING_PHASE, 1.0)
+    phase = 0 if progress < FROZEN_PHASE else 1 if progress < TUNING_PHASE else 2
+    return phase, (progress - ends[phase]) / (ends[phase + 1] - ends[phase])
+
+
+def learning_rate(phase: int, progress: float, step: int) -> float:
     """By the share of a phase's time, so that it ends at zero however fast the machine was."""
+    if phase == 0:
+        progress = 0.0
     fall = max(0.0, (progress - FLAT_PHASE) / (1 - FLAT_PHASE))
     rate = LEARNING_RATE * max(0.5 * (1 + math.cos(math.pi * min(fall, 1.0))), 0.004)
     return rate * min(1.0, (step + 1) / WARM_UP_STEPS)
@@ -194,12 +212,16 @@ def train(rank: int, plan: Plan) -> None:
     )
     torch.manual_seed(plan.seed)
     model = new_detector().train()
-    if plan.start is not None:
-        model.load_state_dict(torch.load(plan.start, weights_only=True)["average"])
     average = copy.deepcopy(model)
     parameters = list(model.parameters())
+    late = list(model.model.backbone.parameters())
+    others = [each for each in parameters if not any(each is other for other in late)]
     optimizer = torch.optim.AdamW(
-        parameters, lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-3, fused=True
+        [{"params": others, "factor": 1.0}, {"params": late, "factor": BACKBONE_RATE}],
+        lr=LEARNING_RATE,
+        betas=(0.9, 0.98),
+        weight_decay=1e-3,
+        fused=True,
     )
     total_s, step, elapsed_s, decoder_start = plan.minutes * 60, 0, 0.0, -1
     checkpoint = plan.cache / "checkpoint.pt"
@@ -211,36 +233,28 @@ def train(rank: int, plan: Plan) -> None:
         step, elapsed_s, decoder_start = state["step"], state["elapsed_s"], state["decoder_start"]
         if decoder_start >= 0:
             freeze_encoder(model)
-    batches = Batches(open_cache(plan.cache), [plan.seed, step, rank])
-    torch.manual_seed(plan.seed + 10 * step + rank)
     centres, recent_s, mean_loss, saved_s = token_centres(), [0.5], 0.0, elapsed_s
+    phase = -1
     while elapsed_s < total_s:
         started = time.perf_counter()
-        progress = elapsed_s / total_s
-        encoder_only = progress < ENCODER_PHASE
-        if not encoder_only and decoder_start < 0:
+        before, (phase, within) = phase, phase_of(elapsed_s / total_s)
+        if phase == 2 and decoder_start < 0:
             decoder_start = step
-            for each, other in zip(parameters, average.parameters(), strict=True):
-                dist.broadcast(other.data, 0)  # rank 0 alone keeps the average
-                each.data.copy_(other.data)
-            for each, other in zip(model.buffers(), average.buffers(), strict=True):
-                if other.is_floating_point():
-                    dist.broadcast(other.data, 0)
-                each.data.copy_(other.data)
-            freeze_encoder(model)
-            start_decoder(model, batches.next()[0])
-            for parameter in parameters:  # each process has measured its own batch
-                dist.broadcast(parameter.data, 0)
-            average.load_state_dict(model.state_dict())
-        if encoder_only:
-            within, first = progress / ENCODER_PHASE, 0
-        else:
-            within, first = (progress - ENCODER_PHASE) / (1 - ENCODER_PHASE), decoder_start
-        rate = learning_rate(within, step - first)
+            _begin_decoder(model, average, plan.cache, rank, plan.processes)
+            started = time.perf_counter()
+        if phase != before:
+            names = ["stem"] if phase == 1 else list(FEATURE_SHAPES)
+            cache = open_cache(plan.cache, tuned=phase == 2)
+            batches = Batches(cache, names, [plan.seed, step, rank])
+            torch.manual_seed(plan.seed + 10 * step + rank)
+        first = max(decoder_start, 0)
+        rate = learning_rate(phase, within, step - first)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         maps, targets = batches.next()
-        if encoder_only:
+        if phase == 1:
+            maps = model.model.backbone.run(maps[0])
+        if phase < 2:
             loss = encoder_phase_loss(model, maps, targets, centres)
         else:
             loss = full_loss(model, maps, targets, centres)
@@ -274,6 +288,44 @@ def train(rank: int, plan: Plan) -> None:
     dist.barrier()
 
 
+@torch.no_grad()
+def _begin_decoder(
+    model: RTDetrV2ForObjectDetection,
+    average: RTDetrV2ForObjectDetection,
+    cache: Path,
+    rank: int,
+    processes: int,
+) -> None:
+    """Freeze all but the decoder at its average, store the maps it reads, start it from them."""
+    for each, other in zip(model.parameters(), average.parameters(), strict=True):
+        dist.broadcast(other.data, 0)  # rank 0 alone keeps the average
+        each.data.copy_(other.data)
+    for each, other in zip(model.buffers(), average.buffers(), strict=True):
+        if other.is_floating_point():
+            dist.broadcast(other.data, 0)
+        each.data.copy_(other.data)
+    freeze_encoder(model)
+    if rank == 0:
+        new_tuned_maps(cache)
+    dist.barrier()
+
+    def late(grids: Floats) -> list[Floats]:
+        return [each.numpy() for each in model.model.backbone.run(torch.from_numpy(grids))]
+
+    tune_maps(cache, late, slice(rank, None, processes))
+    dist.barrier()
+    tuned = open_cache(cache, tuned=True)
+    views = np.flatnonzero(np.char.startswith(tuned.kinds, "train/"))[:64]
+    start_decoder(
+        model,
+        [
+            torch.from_numpy(tuned.features[name][views].astype(np.float32))
+            for name in FEATURE_SHAPES
+        ],
+    )
+    average.load_state_dict(model.state_dict())
+
+
 def _average_gradients(parameters: list[Tensor], processes: int) -> None:
     """Averages over the processes and clips the norm at 1; a phase leaves the same ones out."""
     used = [each for each in parameters if each.grad is not None]
@@ -299,12 +351,14 @@ def whole_detector(checkpoint: Path) -> RTDetrV2ForObjectDetection:
     """The trained parts and the backbone in one model."""
     trained = torch.load(checkpoint, weights_only=True)["average"]
     detector = RTDetrV2ForObjectDetection(detector_config())
+    late, whole = "model.backbone.", "model.backbone.model._backbone."
     weights = imagenet_weights()
-    prefix = "model.backbone.model._backbone."
+    tuned = {name: trained.pop(name) for name in list(trained) if name.startswith(late)}
+    weights.update({name.removeprefix(late): value for name, value in tuned.items()})
     backbone = {
-        name: weights[name.removeprefix(prefix)]
+        name: weights[name.removeprefix(whole)]
         for name in detector.state_dict()
-        if name.startswith(prefix)
+        if name.startswith(whole)
     }
     detector.load_state_dict({**trained, **backbone})
     return detector
@@ -315,12 +369,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
-    parser.add_argument("--minutes", type=float, default=62, help="training time, caching apart")
-    parser.add_argument("--views", type=int, default=9600, help="training pictures to draw")
+    parser.add_argument("--minutes", type=float, default=85, help="training time, caching apart")
+    parser.add_argument("--views", type=int, default=12000, help="training pictures to draw")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--start", type=Path, help="checkpoint.pt of a run to go on from")
-    parser.add_argument("--revision", default="3")
+    parser.add_argument("--revision", default="4")
     parser.add_argument("--calibrate-only", action="store_true", help="the files in --out, anew")
     parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
@@ -336,7 +389,6 @@ def main() -> None:
                 options.seed,
                 options.processes,
                 Path(folder) / "rendezvous",
-                options.start,
             )
             torch.multiprocessing.spawn(train, (plan,), nprocs=options.processes)
         save_folder(whole_detector(options.cache / "checkpoint.pt"), options.out)

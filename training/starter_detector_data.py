@@ -17,6 +17,7 @@ Pixels = npt.NDArray[np.uint8]
 
 IMAGE_SIZE_PX = 416
 FEATURE_SHAPES = {"stride16": (120, 26, 26), "stride32": (352, 13, 13)}
+STEM_SHAPE = (88, 26, 26)  # what the fine-tuned stages of the backbone read
 
 _NAMES = """
 person,bicycle,car,motorcycle,airplane,bus,train,truck,boat,traffic light,fire hydrant,stop sign,

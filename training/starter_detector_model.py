@@ -1,7 +1,8 @@
 """The starter detector's network and its losses.
 
-RT-DETRv2 as `transformers` has it (Lv et al. 2024), two levels, on a frozen EfficientNet-Lite2.
-Training reads the backbone's maps from the cache, so `CachedMaps` stands in its place.
+RT-DETRv2 as `transformers` has it (Lv et al. 2024), two levels, on an EfficientNet-Lite2 whose
+first half is frozen. Training reads that half's maps from the cache, so `LateStages` stands in
+the backbone's place.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from torch import Tensor, nn
 from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection, TimmBackboneConfig
 
 BACKBONE = "tf_efficientnet_lite2"
+STEM_STAGES = 4  # of the backbone's seven: never trained, their maps are cached
+STRIDE16_STAGE = 4  # whose end is the map at stride 16; the last one's is that at 32
 PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
 QUALITY_POWER = 1.5  # gamma of the matchability-aware loss (Huang et al. 2025, DEIM, sec. 3.3)
 MIN_POSITIVE_WEIGHT = 0.3
@@ -65,32 +68,87 @@ def imagenet_weights() -> dict[str, Tensor]:
     return dict(zip(names, stored.values(), strict=True))
 
 
+def imagenet_backbone() -> nn.Module:
+    """EfficientNet-Lite2 as it came, ready to run."""
+    backbone = timm.create_model(BACKBONE, pretrained=False)
+    backbone.load_state_dict(imagenet_weights())
+    return backbone.eval()
+
+
 class PixelBackbone(nn.Module):
-    """uint8 RGB pixels (N, 416, 416, 3) to the maps at strides 16 and 32."""
+    """uint8 RGB pixels (N, 416, 416, 3) to the stem's map and the maps at strides 16 and 32."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.maps = timm.create_model(
-            BACKBONE, pretrained=False, features_only=True, out_indices=(3, 4)
-        )
-        weights = imagenet_weights()
-        self.maps.load_state_dict({name: weights[name] for name in self.maps.state_dict()})
-        self.eval()
+        self.backbone = imagenet_backbone()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         images = (pixels.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
-        return tuple(self.maps(images))
+        grid = self.backbone.bn1(self.backbone.conv_stem(images))
+        ends = []
+        for stage in self.backbone.blocks:
+            grid = stage(grid)
+            ends.append(grid)
+        return ends[STEM_STAGES - 1], ends[STRIDE16_STAGE], ends[-1]
 
 
-class CachedMaps(nn.Module):
-    """Stands in the backbone's place and hands out maps that were computed before."""
+class LateStages(nn.Module):
+    """The backbone's trained stages, in its place: they read the stem's maps from the cache.
+
+    Depthwise filters and every batch norm's statistics keep still: a depthwise filter's gradient
+    takes three times its forward and backward pass together on a CPU, and moves a hundredth of
+    the weights.
+    """
 
     def __init__(self) -> None:
         super().__init__()
+        stages = imagenet_backbone().blocks[STEM_STAGES:]
+        self.blocks = nn.ModuleDict({str(STEM_STAGES + i): each for i, each in enumerate(stages)})
         self.maps: list[Tensor] = []
+        for name, parameter in self.named_parameters():
+            parameter.requires_grad_("conv_dw" not in name)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, _pixels: Tensor, _mask: Tensor) -> list[tuple[Tensor, None]]:
+        """What `transformers` asks of a backbone, of the maps that were laid ready."""
         return [(features, None) for features in self.maps]
+
+    def run(self, grid: Tensor) -> list[Tensor]:
+        """The stem's map (N, 88, 26, 26) to the maps at strides 16 and 32."""
+        grid = grid.contiguous(memory_format=torch.channels_last)
+        maps = []
+        for name, stage in self.blocks.items():
+            for block in stage:
+                grid = _run_block(block, grid)
+            if name == str(STRIDE16_STAGE):
+                maps.append(grid)
+        return [*maps, grid]
+
+
+def _run_block(block: nn.Module, grid: Tensor) -> Tensor:
+    """An inverted residual block (Sandler et al. 2018) of timm's, batch norms folded in."""
+    if hasattr(block, "conv_pwl"):
+        inner = F.relu6(_folded(block.conv_pw, block.bn1, grid), inplace=True)
+        inner = F.relu6(_folded(block.conv_dw, block.bn2, inner), inplace=True)
+        inner = _folded(block.conv_pwl, block.bn3, inner)
+    else:
+        inner = F.relu6(_folded(block.conv_dw, block.bn1, grid), inplace=True)
+        inner = _folded(block.conv_pw, block.bn2, inner)
+    return grid + inner if block.has_skip else inner
+
+
+def _folded(conv: nn.Conv2d, norm: nn.BatchNorm2d, grid: Tensor) -> Tensor:
+    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+    weight, bias = conv.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+    if conv.groups == 1:
+        return F.conv2d(grid, weight, bias)
+    padding = conv.padding
+    if conv.stride[0] == 2:  # TensorFlow's "same": one side gets more
+        total = conv.kernel_size[0] - 2 + grid.shape[-1] % 2
+        before, after = total // 2, total - total // 2
+        grid, padding = F.pad(grid, (before, after, before, after)), 0
+    # no gradient for either: asked for the bias alone, torch takes its slowest path
+    return F.conv2d(grid, weight.detach(), bias.detach(), conv.stride, padding, 1, conv.groups)
 
 
 def new_detector() -> RTDetrV2ForObjectDetection:
@@ -100,7 +158,6 @@ def new_detector() -> RTDetrV2ForObjectDetection:
     fine-tuning; from nothing it costs thousands of steps.
     """
     model = RTDetrV2ForObjectDetection(detector_config())
-    model.model.backbone = CachedMaps()
     kept = ("sampling_offsets", "attention_weights", "class_embed", "score_head")  # theirs is good
     for name, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -113,6 +170,7 @@ def new_detector() -> RTDetrV2ForObjectDetection:
             else:
                 nn.init.xavier_uniform_(module.weight)
             nn.init.zeros_(module.bias)
+    model.model.backbone = LateStages()
     return model
 
 
@@ -315,15 +373,16 @@ def read_memory(
 def encoder_phase_loss(
     model: RTDetrV2ForObjectDetection, maps: list[Tensor], targets: Targets, centres: Tensor
 ) -> Tensor:
-    """The first phase: the encoder and its head alone, at half of a full step's cost."""
+    """The first two phases: all but the decoder, at half of a full step's cost."""
     _, logits, boxes = read_memory(model, maps)
     return dense_loss(logits, boxes, centres, targets, cells=5)
 
 
 def freeze_encoder(model: RTDetrV2ForObjectDetection) -> None:
-    """The second phase teaches the heads and the decoder alone; batch norms keep still too."""
+    """The last phase teaches the heads and the decoder alone; batch norms keep still too."""
     inner = model.model
-    for part in (inner.encoder_input_proj, inner.encoder, inner.decoder_input_proj):
+    parts = (inner.backbone, inner.encoder_input_proj, inner.encoder, inner.decoder_input_proj)
+    for part in parts:
         part.eval().requires_grad_(False)
 
 
@@ -362,7 +421,7 @@ def start_decoder(model: RTDetrV2ForObjectDetection, maps: list[Tensor]) -> None
 def full_loss(
     model: RTDetrV2ForObjectDetection, maps: list[Tensor], targets: Targets, centres: Tensor
 ) -> Tensor:
-    """The second phase: decoder layers and encoder alike one-to-one.
+    """The last phase: decoder layers and encoder alike one-to-one.
 
     With five cells a box in the encoder the queries came in fives, and the decoder was slow to
     learn which to drop (0.45 AP50 where removing duplicates by hand gave 0.62).

@@ -1,16 +1,17 @@
 """The starter detector's training views and their cached feature maps.
 
 A *view* is one 416 x 416 training picture made from the data (a picture as it is, a crop, a
-mosaic of four, or a scene with objects pasted in). The backbone is frozen, so a view's feature
-maps are computed once and read from memory-mapped files ever after.
+mosaic of four, or a scene with objects pasted in). The backbone's first half is frozen, so a
+view's feature maps are computed once and read from memory-mapped files ever after.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -24,6 +25,7 @@ from starter_detector_data import (
     LABEL_INDEX,
     LABELS,
     STAMP_LABELS,
+    STEM_SHAPE,
     Floats,
     Ints,
     Picture,
@@ -296,7 +298,7 @@ def plan_views(data: Path, seed: int) -> tuple[list[str], list[Callable[[], View
                 focus = None
                 if len(chance) and g.random() < 0.7:
                     focus = int(g.choice(len(chance), p=chance / chance.sum()))
-                window = random_window(g, p, (0.5, 1.15), focus)
+                window = random_window(g, p, (0.35, 1.15), focus)
                 return crop_view(p, window, m if t % 2 else not m, IMAGE_SIZE_PX)
 
             later.append((f"train/{picture.source}/crop", crop, True))
@@ -338,7 +340,7 @@ class FeatureCache:
     """Feature maps of every view (memory-mapped float16) and its boxes."""
 
     kinds: npt.NDArray[np.str_]  # [V]
-    features: dict[str, npt.NDArray[np.float16]]  # [V, C, H, W]
+    features: dict[str, npt.NDArray[np.float16]]  # "stem", "stride16", "stride32": [V, C, H, W]
     labels: list[Ints]
     boxes_xyxy: list[Floats]
     confidence: list[Floats]
@@ -374,12 +376,18 @@ def build_cache(
         name: np.lib.format.open_memmap(
             cache / f"{name}.npy", "r+" if done else "w+", np.float16, (len(recipes), *shape)
         )
-        for name, shape in FEATURE_SHAPES.items()
+        for name, shape in {"stem": STEM_SHAPE, **FEATURE_SHAPES}.items()
     }
     started, first = time.monotonic(), done
-    with boxes_path.open("a") as boxes_file:
+    with boxes_path.open("a") as boxes_file, ThreadPoolExecutor(2) as pool:
+        coming = deque(pool.submit(recipe) for recipe in recipes[done : min(done + 64, wanted)])
         while done < wanted:
-            views = [recipe() for recipe in recipes[done : min(done + batch, wanted)]]
+            views = []
+            while coming and len(views) < batch:
+                views.append(coming.popleft().result())
+                following = done + len(views) + len(coming)
+                if following < wanted:
+                    coming.append(pool.submit(recipes[following]))
             outputs = backbone(np.stack([view.pixels for view in views]))
             for array, output in zip(maps.values(), outputs, strict=True):
                 array[done : done + len(views)] = output
@@ -396,13 +404,43 @@ def build_cache(
                 log(f"cached {done}/{wanted} views, {rate:.1f}/s")
 
 
-def open_cache(cache: Path) -> FeatureCache:
-    """Whatever part of the cache is ready."""
+def tune_maps(
+    cache: Path, late: Callable[[Floats], list[Floats]], part: slice, batch: int = 16
+) -> None:
+    """Write the maps that the trained stages make of `part` of the views beside the first ones."""
+    stored = open_cache(cache)
+    maps = [np.load(cache / f"tuned_{name}.npy", mmap_mode="r+") for name in FEATURE_SHAPES]
+    views = np.arange(len(stored))[part]
+    for start in range(0, len(views), batch):
+        some = views[start : start + batch]
+        outputs = late(stored.features["stem"][some].astype(np.float32))
+        for array, output in zip(maps, outputs, strict=True):
+            array[some] = output
+
+
+def new_tuned_maps(cache: Path) -> None:
+    """Empty files for `tune_maps`."""
+    views = int(json.loads((cache / "state.json").read_text())["done"])
+    for name, shape in FEATURE_SHAPES.items():
+        np.lib.format.open_memmap(
+            cache / f"tuned_{name}.npy", "w+", np.float16, (views, *shape)
+        ).flush()
+
+
+def open_cache(cache: Path, tuned: bool = False) -> FeatureCache:
+    """Whatever part of the cache is ready; with `tuned`, the maps of the trained stages."""
+    prefix = "tuned_" if tuned else ""
     done = int(json.loads((cache / "state.json").read_text())["done"])
     rows = [json.loads(line) for line in (cache / "boxes.jsonl").read_text().splitlines()[:done]]
     return FeatureCache(
         np.array([row[0] for row in rows]),
-        {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in FEATURE_SHAPES},
+        {
+            "stem": np.load(cache / "stem.npy", mmap_mode="r"),
+            **{
+                name: np.load(cache / f"{prefix}{name}.npy", mmap_mode="r")
+                for name in FEATURE_SHAPES
+            },
+        },
         [np.array(row[1], np.int64) for row in rows],
         [np.array(row[2], np.float32).reshape(-1, 4) for row in rows],
         [np.array(row[3], np.float32) for row in rows],
