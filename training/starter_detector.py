@@ -369,7 +369,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
-    parser.add_argument("--minutes", type=float, default=85, help="training time, caching apart")
+    parser.add_argument("--minutes", type=float, default=84, help="training time, caching apart")
     parser.add_argument("--views", type=int, default=12000, help="training pictures to draw")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
