@@ -26,7 +26,7 @@ def starter() -> Detector:
 
 def test_the_starter_sees_one_cat_where_there_is_one(starter: Detector) -> None:
     both = Image.new("RGB", (640, 320))
-    for left, name in ((0, "astronaut.png"), (320, "chelsea.png")):
+    for left, name in ((0, "camera.png"), (320, "chelsea.png")):
         both.paste(Image.open(photograph(name)).convert("RGB").resize((320, 320)), (left, 0))
     (seen,) = starter.detect([both])
     sure = [detection for detection in seen if detection.score >= 0.5]
