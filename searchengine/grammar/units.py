@@ -95,17 +95,12 @@ class UnitReader:
         self, tokens: Sequence[Token], lowers: Sequence[str], numbers: Sequence[bool], at: int
     ) -> tuple[int, Unit]:
         token = tokens[at]
-        if token.kind == "mark":
-            if token.lower in ("&", "+"):
-                return 1, _unit("conj", tokens[at : at + 1])
-            comparison = self._quantities.read(tokens, lowers, at)  # >= 3 dogs
-            if comparison:
-                size, stated = comparison
-                return size, _unit("num", tokens[at : at + size], quantity=stated)
-            return 1, _unit("mark", tokens[at : at + 1])
         if token.kind == "quoted":
             return 1, _unit("idiom", tokens[at : at + 1])
         quantity = self._quantities.read(tokens, lowers, at)
+        if token.kind == "mark" and not quantity:  # ">= 3" is one
+            kind = "conj" if token.lower in ("&", "+") else "mark"
+            return 1, _unit(kind, tokens[at : at + 1])
         phrase = self._phrases.longest(lowers, at, numbers)
         compound = self._compound(tokens, lowers, at)
         size = max(quantity[0] if quantity else 0, phrase[0] if phrase else 0, compound)
