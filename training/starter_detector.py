@@ -215,7 +215,7 @@ def train(rank: int, plan: Plan) -> None:
     average = copy.deepcopy(model)
     parameters = list(model.parameters())
     late = list(model.model.backbone.parameters())
-    others = [each for each in parameters if not any(each is other for other in late)]
+    others = [p for n, p in model.named_parameters() if not n.startswith("model.backbone.")]
     optimizer = torch.optim.AdamW(
         [{"params": others, "factor": 1.0}, {"params": late, "factor": BACKBONE_RATE}],
         lr=LEARNING_RATE,
