@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from searchengine.boxes import Floats
 from searchengine.conditions import Operator, limits
@@ -38,3 +39,12 @@ def holds(distributions: Floats, operator: Operator, n: int | None) -> Floats:
     end = None if most is None else max(most + 1, 0)
     probabilities: Floats = distributions[:, max(least, 0) : end].sum(axis=1)
     return np.minimum(probabilities, 1.0)
+
+
+def likeliest(distributions: Floats) -> npt.NDArray[np.intp]:
+    """The number that is most likely the right one. Returns (P,).
+
+    `distributions` are `number_distributions`, (P, N + 1).
+    """
+    numbers: npt.NDArray[np.intp] = distributions.argmax(axis=1)
+    return numbers

@@ -152,9 +152,10 @@ class Judge:
         there = [seen[count.thing] for seen in everywhere]
         distributions = counting.number_distributions([each.probabilities for each in there])
         holds = counting.holds(distributions, op, n).tolist()
+        numbers = counting.likeliest(distributions).tolist()
         return [
-            Part("counting", asked, probability, f"{len(boxes)} seen", boxes, len(boxes))
-            for boxes, probability in zip([each.seen for each in there], holds, strict=True)
+            Part("counting", asked, probability, f"{n} seen", each.detections[:n], n)
+            for each, probability, n in zip(there, holds, numbers, strict=True)
         ]
 
     def _is_flanked(self, thing: Thing) -> bool:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from searchengine.boxes import Floats
 from searchengine.conditions import Operator, limits
-from searchengine.counting import holds, number_distributions
+from searchengine.counting import holds, likeliest, number_distributions
 
 
 def distributions(of_pictures: list[list[float]]) -> Floats:
@@ -21,7 +21,7 @@ def count_probability(probabilities: list[float], operator: Operator, n: int | N
 
 
 def likeliest_number(probabilities: list[float]) -> int:
-    return int(distributions([probabilities])[0].argmax())
+    return int(likeliest(distributions([probabilities]))[0])
 
 
 chances = st.lists(st.floats(0, 1), max_size=12)

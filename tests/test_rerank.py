@@ -127,6 +127,20 @@ def test_as_many_boxes_are_shown_as_are_said_to_be_seen(library: FakeLibrary) ->
     assert (absent["found"], len(absent["boxes"])) == ("1 seen", 1)
 
 
+def test_the_number_shown_is_the_one_that_ranks_highest(library: FakeLibrary) -> None:
+    places = [(at / 10, 0.1, at / 10 + 0.08, 0.3) for at in range(5)]
+    doubtful: Answers = {"red": [("dog", 0.4, place) for place in places]}
+    fill(library, ["red"])
+    found = {}
+    for n in range(5):
+        (hit,) = ask(make_engine(library, ColourDetector(doubtful)), dogs(n)).hits
+        assert hit.explanation is not None
+        (part,) = hit.explanation["parts"]
+        found[n] = part["probability"]
+        assert (part["number"], len(part["boxes"]), part["found"]) == (2, 2, "2 seen")
+    assert max(found, key=lambda n: found[n]) == 2
+
+
 def test_things_that_stand_nowhere_near_are_in_no_relation(library: FakeLibrary) -> None:
     far: Answers = {
         "red": [("dog", 0.9, (0.0, 0.0, 0.01, 0.01)), ("dog", 0.9, (0.99, 0.0, 1, 0.01))]
