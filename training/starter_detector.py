@@ -1,6 +1,7 @@
 """Trains, measures and writes `searchengine/starter_detector`, the detector inside the package.
 
-    python training/starter_detector.py --data ../shared/data --out searchengine/starter_detector
+    python training/starter_detector.py --data ../shared/data --out searchengine/starter_detector \\
+        --revision 6
 
 Caches the maps of the backbone's frozen half, trains the rest for `--minutes` on two CPU cores,
 fits the scores' calibration, writes the files and prints every figure of the model card.
@@ -15,18 +16,20 @@ import datetime
 import json
 import math
 import os
-import queue
 import tempfile
-import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnxruntime
 import torch
 import torch.distributed as dist
+from starter_common import imagenet_weights
 from starter_detector_data import (
     FEATURE_SHAPES,
     IMAGE_SIZE_PX,
@@ -43,7 +46,6 @@ from starter_detector_model import (
     encoder_phase_loss,
     freeze_encoder,
     full_loss,
-    imagenet_weights,
     new_detector,
     start_decoder,
     token_centres,
@@ -69,15 +71,30 @@ from torch import Tensor
 from transformers import RTDetrV2ForObjectDetection
 
 BATCH = 8  # a process and step
-LEARNING_RATE = 1e-3
 BACKBONE_RATE = 0.2  # of the learning rate
-WARM_UP_STEPS = 300
-# Three phases, by their ends as shares of the time: the encoder and its head on the backbone as
-# it came; with the backbone's late stages; the decoder, on all of that frozen.
-FROZEN_PHASE, TUNING_PHASE = 0.18, 0.78
-FLAT_PHASE = 0.4  # of the second and third phase: then the rate falls to nothing by a cosine
+WARM_UP_STEPS = 300  # wherever something starts from nothing: the encoder, the decoder
 EMA_DECAY = 0.998
 MAX_BOXES = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A part of the training. Its rate is flat, then falls to 0.4 % of that by a cosine."""
+
+    trains: Literal["encoder", "backbone", "decoder"]
+    minutes: float
+    learning_rate: float
+    flat: float  # share of the phase
+
+
+# The encoder and its head on the backbone as it came; with the backbone's late stages, twice (a
+# warm restart: Loshchilov and Hutter 2017, SGDR); the decoder, on all of that frozen.
+SCHEDULE = (
+    Phase("encoder", 15, 1e-3, 1.0),
+    Phase("backbone", 50, 1e-3, 0.4),
+    Phase("backbone", 70, 7e-4, 0.3),
+    Phase("decoder", 12, 4e-4, 0.2),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +105,17 @@ class Plan:
     minutes: float
     seed: int
     processes: int
+    views: int
     rendezvous: Path
+
+    @property
+    def recipe(self) -> str:
+        """What a checkpoint must have been made with for the training to go on from it."""
+        return f"{SCHEDULE} {self.minutes:g} {self.seed} {self.processes} {self.views}"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.cache / "checkpoint.pt"
 
 
 def log(message: str) -> None:
@@ -138,26 +165,26 @@ def sampling_weights(cache: FeatureCache) -> Floats:
     return weights / weights.sum()
 
 
-class Batches(threading.Thread):
+class Batches:
     """Reads random batches of some of the cached maps ahead of the training loop."""
 
     def __init__(self, cache: FeatureCache, names: Sequence[str], seed: list[int]) -> None:
-        super().__init__(daemon=True)
         self._cache = cache
         self._names = names
         self._chance = sampling_weights(cache).astype(np.float64)
         self._chance /= self._chance.sum()
         self._rng = np.random.default_rng(seed)
-        self._ready: queue.Queue[tuple[list[Tensor], Targets]] = queue.Queue(4)
-        self.start()
-
-    def run(self) -> None:
-        while True:
-            views = self._rng.choice(len(self._cache), BATCH, p=self._chance, replace=False)
-            self._ready.put(self._read(np.sort(views)))
+        self._reader = ThreadPoolExecutor(1)
+        self._coming = deque(self._reader.submit(self._draw) for _ in range(4))
 
     def next(self) -> tuple[list[Tensor], Targets]:
-        return self._ready.get()
+        """The next batch; what went wrong while reading it is raised here."""
+        self._coming.append(self._reader.submit(self._draw))
+        return self._coming.popleft().result()
+
+    def _draw(self) -> tuple[list[Tensor], Targets]:
+        views = self._rng.choice(len(self._cache), BATCH, p=self._chance, replace=False)
+        return self._read(np.sort(views))
 
     def _read(self, views: Ints) -> tuple[list[Tensor], Targets]:
         maps = [
@@ -168,7 +195,7 @@ class Batches(threading.Thread):
         for view in views:
             xyxy, trust = self._cache.boxes_xyxy[view], self._cache.confidence[view]
             sides = xyxy[:, 2:] - xyxy[:, :2]
-            usable = np.flatnonzero((trust >= 0.15) & (sides.min(axis=1, initial=1.0) > 0.006))
+            usable = np.flatnonzero(sides.min(axis=1, initial=1.0) > 0.006)
             usable = usable[np.argsort(-trust[usable], kind="stable")[:MAX_BOXES]]
             labels.append(self._cache.labels[view][usable])
             centres = (xyxy[:, :2] + xyxy[:, 2:]) / 2
@@ -180,20 +207,19 @@ class Batches(threading.Thread):
 # --- training --------------------------------------------------------------------------------
 
 
-def phase_of(progress: float) -> tuple[int, float]:
-    """Phase 0, 1 or 2, and the share of it that is over."""
-    ends = (0.0, FROZEN_PHASE, TUNING_PHASE, 1.0)
-    phase = 0 if progress < FROZEN_PHASE else 1 if progress < TUNING_PHASE else 2
-    return phase, (progress - ends[phase]) / (ends[phase + 1] - ends[phase])
+def phase_at(minutes: float) -> tuple[int, float]:
+    """The schedule's phase after `minutes` of it, and the share of that phase that is over."""
+    for index, phase in enumerate(SCHEDULE):
+        if minutes < phase.minutes:
+            return index, minutes / phase.minutes
+        minutes -= phase.minutes
+    return len(SCHEDULE) - 1, 1.0
 
 
-def learning_rate(phase: int, progress: float, step: int) -> float:
-    """By the share of a phase's time, so that it ends at zero however fast the machine was."""
-    if phase == 0:
-        progress = 0.0
-    fall = max(0.0, (progress - FLAT_PHASE) / (1 - FLAT_PHASE))
-    rate = LEARNING_RATE * max(0.5 * (1 + math.cos(math.pi * min(fall, 1.0))), 0.004)
-    return rate * min(1.0, (step + 1) / WARM_UP_STEPS)
+def learning_rate(phase: Phase, progress: float) -> float:
+    """By the share of a phase's time, so that it ends low however fast the machine was."""
+    fall = (progress - phase.flat) / (1 - phase.flat) if progress > phase.flat else 0.0
+    return phase.learning_rate * max(0.5 * (1 + math.cos(math.pi * fall)), 0.004)
 
 
 def train(rank: int, plan: Plan) -> None:
@@ -218,13 +244,13 @@ def train(rank: int, plan: Plan) -> None:
     others = [p for n, p in model.named_parameters() if not n.startswith("model.backbone.")]
     optimizer = torch.optim.AdamW(
         [{"params": others, "factor": 1.0}, {"params": late, "factor": BACKBONE_RATE}],
-        lr=LEARNING_RATE,
+        lr=0.0,  # the schedule sets it
         betas=(0.9, 0.98),
         weight_decay=1e-3,
         fused=True,
     )
     total_s, step, elapsed_s, decoder_start = plan.minutes * 60, 0, 0.0, -1
-    checkpoint = plan.cache / "checkpoint.pt"
+    checkpoint = plan.checkpoint
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
@@ -234,30 +260,31 @@ def train(rank: int, plan: Plan) -> None:
         if decoder_start >= 0:
             freeze_encoder(model)
     centres, recent_s, mean_loss, saved_s = token_centres(), [0.5], 0.0, elapsed_s
-    phase = -1
+    index, whole_schedule = -1, sum(phase.minutes for phase in SCHEDULE)
     while elapsed_s < total_s:
         started = time.perf_counter()
-        before, (phase, within) = phase, phase_of(elapsed_s / total_s)
-        if phase == 2 and decoder_start < 0:
+        before, (index, progress) = index, phase_at(elapsed_s / total_s * whole_schedule)
+        phase = SCHEDULE[index]
+        if phase.trains == "decoder" and decoder_start < 0:
             decoder_start = step
             _begin_decoder(model, average, plan.cache, rank, plan.processes)
             started = time.perf_counter()
-        if phase != before:
-            names = ["stem"] if phase == 1 else list(FEATURE_SHAPES)
-            cache = open_cache(plan.cache, tuned=phase == 2)
+        if index != before:
+            names = ["stem"] if phase.trains == "backbone" else list(FEATURE_SHAPES)
+            cache = open_cache(plan.cache, tuned=phase.trains == "decoder")
             batches = Batches(cache, names, [plan.seed, step, rank])
             torch.manual_seed(plan.seed + 10 * step + rank)
         first = max(decoder_start, 0)
-        rate = learning_rate(phase, within, step - first)
+        rate = learning_rate(phase, progress) * min(1.0, (step - first + 1) / WARM_UP_STEPS)
         for group in optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         maps, targets = batches.next()
-        if phase == 1:
+        if phase.trains == "backbone":
             maps = model.model.backbone.run(maps[0])
-        if phase < 2:
-            loss = encoder_phase_loss(model, maps, targets, centres)
-        else:
+        if phase.trains == "decoder":
             loss = full_loss(model, maps, targets, centres)
+        else:
+            loss = encoder_phase_loss(model, maps, targets, centres)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         _average_gradients(parameters, plan.processes)
@@ -276,6 +303,7 @@ def train(rank: int, plan: Plan) -> None:
             if elapsed_s - saved_s > 120 or elapsed_s >= total_s:
                 saved_s = elapsed_s
                 state = {
+                    "recipe": plan.recipe,
                     "model": model.state_dict(),
                     "average": average.state_dict(),
                     "optimizer": optimizer.state_dict(),
@@ -340,7 +368,11 @@ def _average_gradients(parameters: list[Tensor], processes: int) -> None:
 @torch.no_grad()
 def _follow(average: torch.nn.Module, model: torch.nn.Module, decay: float) -> None:
     """Exponential moving average of weights and batch norm statistics."""
-    for mean, value in zip(average.state_dict().values(), model.state_dict().values(), strict=True):
+    means, values = (
+        [*each.parameters(), *each.buffers()]  # not state_dict, where shared heads come twice
+        for each in (average, model)
+    )
+    for mean, value in zip(means, values, strict=True):
         if mean.is_floating_point():
             mean.lerp_(value, 1 - decay)
         else:
@@ -369,14 +401,17 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
-    parser.add_argument("--minutes", type=float, default=84, help="training time, caching apart")
-    parser.add_argument("--views", type=int, default=12000, help="training pictures to draw")
+    minutes = sum(phase.minutes for phase in SCHEDULE)
+    parser.add_argument("--minutes", type=float, default=minutes, help="training, cache apart")
+    parser.add_argument("--views", type=int, default=24000, help="to cache, held-out ones first")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--revision", default="4")
+    parser.add_argument("--revision", help="of the files to write: a new one for new weights")
     parser.add_argument("--calibrate-only", action="store_true", help="the files in --out, anew")
     parser.add_argument("--evaluate-only", action="store_true")
     options = parser.parse_args()
+    if not options.evaluate_only and not options.revision:
+        parser.error("--revision is missing: what was detected is kept under it, so a new one")
     pictures = read_pictures(options.data)
     if not (options.evaluate_only or options.calibrate_only):
         options.cache.mkdir(parents=True, exist_ok=True)
@@ -388,10 +423,16 @@ def main() -> None:
                 options.minutes,
                 options.seed,
                 options.processes,
+                options.views,
                 Path(folder) / "rendezvous",
             )
+            checkpoint = plan.checkpoint
+            if checkpoint.exists():
+                recipe = torch.load(checkpoint, weights_only=True).get("recipe")
+                if recipe != plan.recipe:
+                    parser.error(f"{checkpoint} is of another training: delete it to start anew")
             torch.multiprocessing.spawn(train, (plan,), nprocs=options.processes)
-        save_folder(whole_detector(options.cache / "checkpoint.pt"), options.out)
+        save_folder(whole_detector(plan.checkpoint), options.out)
     detect = onnx_detector(options.out, options.processes)
     if not options.evaluate_only:
         held_out = [picture for picture in pictures if picture.part == "calibration"]

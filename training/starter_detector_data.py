@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections import defaultdict
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from starter_common import read_table
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
@@ -92,7 +92,10 @@ STAMP_LABELS = {
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """One photograph and what is known of it; `confidence` is 1 for boxes drawn by people."""
+    """One photograph and what is known of it.
+
+    `confidence` is 1 for boxes drawn by people, and for another detector's surest.
+    """
 
     path: Path
     source: str
@@ -113,11 +116,6 @@ def part_of(source: str, file: str) -> str:
     if slot < test:
         return "test"
     return "calibration" if slot < test + calibration else "train"
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as lines:
-        return list(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
 def trust(score: float) -> float:

