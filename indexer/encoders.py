@@ -141,6 +141,8 @@ def build_encoder(spec: EncoderSpec, options: EncoderOptions, *, announce: Annou
     Raises EncoderError, EncoderUnavailable where its weights cannot be had, UsageError.
     """
     if spec.name == STARTER_NAME:
+        if options.device in ("cuda", "mps"):
+            announce(f"`starter` runs on the CPU; --device {options.device} is for other encoders.")
         return OnnxEncoder.load(STARTER_FOLDER, threads=options.threads, mend=_STARTER_MEND)
     if _wants_onnx(spec, options):
         return _build_onnx(spec, options, announce)

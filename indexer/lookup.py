@@ -225,6 +225,18 @@ def pictures_without(connection: Connection, encoder: EncoderRecord) -> int:
     return connection.scalar(statement) or 0
 
 
+def copies(connection: Connection) -> dict[int, int]:
+    """The contents that lie in more than one file, and in how many."""
+    of_content = images_table.c.content_id
+    statement = (
+        sa.select(of_content, sa.func.count())
+        .where(of_content.is_not(None))
+        .group_by(of_content)
+        .having(sa.func.count() > 1)
+    )
+    return {row[0]: row[1] for row in connection.execute(statement)}
+
+
 def pictures_under(connection: Connection, folder: str) -> int:
     """How many pictures lie in a folder or deeper."""
     return (

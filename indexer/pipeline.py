@@ -101,6 +101,7 @@ def index_folders(
             run.embed(work.to_read)
             run.remove(work.vanished)
             run.promote()
+            run.note_scans()
             store.prune(keep_days=options.keep_days)
     except KeyboardInterrupt:
         summary.interrupted = True
@@ -144,6 +145,7 @@ class _Run:
         self.summary = summary
         self.on_progress = on_progress
         self.done = 0
+        self._scanned: dict[str, str | None] = {}  # root -> what was wrong
         self.record: EncoderRecord | None = None
         self.encode_error = ""
         # contents that came to a new path: if they left an old one in this run, they moved
@@ -182,10 +184,10 @@ class _Run:
                     known = self.store.known_files(connection, directory, self.encoder.key)
                     found.vanished += known.values()
             work.to_read += found.to_read
-            if not pictures and found.vanished:
-                self._leave_alone(target, "holds no picture any more")
-            elif scan.errors:
+            if scan.errors:
                 self._report_errors(target, scan.errors, len(found.vanished))
+            elif not pictures and found.vanished:
+                self._leave_alone(target, "holds no picture any more")
             else:
                 work.vanished += found.vanished
                 self._note(target, None)
@@ -211,11 +213,17 @@ class _Run:
                 f"{vanished} pictures below {target.path} were not found, and stay until a scan "
                 "without errors. Mend the permission, or leave the folder out with --exclude."
             )
-        self._note(target, f"{len(errors)} folders or files could not be read")
+        several = f"{len(errors)} folders or files" if len(errors) > 1 else errors[0][0]
+        self._note(target, f"{several} could not be read")
 
     def _note(self, target: Target, note: str | None) -> None:
-        if not target.base and not self.options.dry_run:
-            self.store.note_scan(target.path, note)
+        if not target.base:
+            self._scanned[target.path] = note
+
+    def note_scans(self) -> None:
+        """At the end: a folder whose pictures are not all taken in was not scanned to its end."""
+        for path, note in self._scanned.items():
+            self.store.note_scan(path, note)
 
     # -- decode and embed
 

@@ -174,6 +174,20 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_first, _add_dete
 SCHEMA_VERSION = len(MIGRATIONS)
 
 
+def database_is_there(path: Path) -> bool:
+    """Raises LibraryError where its folder does not let anybody look."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise LibraryError(
+            f"The library's folder {path.parent} cannot be read: {error.strerror}. Mend its "
+            "permissions, or name another with --library DIR or SEARCHENGINE_LIBRARY."
+        ) from error
+    return True
+
+
 def connect(path: Path, *, create: bool) -> Engine:
     """Opens the SQLite file, creating or migrating it as needed.
 
@@ -181,9 +195,10 @@ def connect(path: Path, *, create: bool) -> Engine:
         LibraryTooNew: a newer version of this program wrote it.
         LibraryError: it cannot be opened, or is no SQLite file.
     """
+    is_there = database_is_there(path)
     if path.parent.exists() and not path.parent.is_dir():
         raise LibraryError(f"{path.parent} is a file; --library takes a folder.")
-    if not create and not path.exists():
+    if not create and not is_there:
         raise LibraryError(f"There is no library at {path.parent}. Run: searchengine index FOLDER")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

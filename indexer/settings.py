@@ -23,6 +23,7 @@ ENVIRONMENT_PREFIX = "SEARCHENGINE_"
 _TERMINAL_VARIABLES = ("KITTY_WINDOW_ID", "TERM", "TERM_PROGRAM")
 _CHOICES = {
     "runtime": ("auto", "onnx", "torch"),
+    "device": ("auto", "cpu", "cuda", "mps"),
     "precision": ("auto", "fp32", "int8"),
 }
 _MINIMA = {

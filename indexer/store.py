@@ -160,6 +160,8 @@ class Store:
         ]
         with self.transaction() as connection:
             connection.execute(sa.delete(folders_table).where(folders_table.c.path.in_(inside)))
+            skipped = images_table.c.content_id.is_(None)
+            connection.execute(sa.delete(images_table).where(below(path), skipped))
             # a column's subquery: a list of ids would pass SQLite's limit of bound values
             gone = connection.execute(sa.delete(images_table).where(below(path))).rowcount
             _mark_orphans(connection)

@@ -46,7 +46,7 @@ def find_targets(
     """
     remembered = {folder.path: folder for folder in store.folders()}
     targets = []
-    for path in dict.fromkeys(paths):
+    for path in dict.fromkeys(paths or [*remembered]):
         if any(path != other and is_under(path, other) for other in paths):
             continue
         root = next((root for root in remembered if is_under(path, root)), path)
@@ -77,9 +77,7 @@ def find_targets(
         remembered[root] = folder
         base = root if root != path else ""
         targets.append(Target(path, _scan_rules(folder, rules), base=base))
-    return targets or [
-        Target(folder.path, _scan_rules(folder, rules)) for folder in remembered.values()
-    ]
+    return targets
 
 
 def _scan_rules(folder: FolderRecord, rules: AddedRules) -> ScanRules:

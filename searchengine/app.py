@@ -25,6 +25,7 @@ from indexer.records import (
     IndexSummary,
     Skipped,
 )
+from indexer.schema import database_is_there
 from indexer.settings import Settings, load_settings
 from indexer.store import DATABASE_NAME, Store
 from searchengine import retrieve
@@ -96,7 +97,8 @@ class Library:
 
     @property
     def exists(self) -> bool:
-        return (self.settings.library / DATABASE_NAME).exists()
+        """Raises LibraryError where its folder cannot be looked into."""
+        return database_is_there(self.settings.library / DATABASE_NAME)
 
     @property
     def store(self) -> Store:
@@ -178,6 +180,14 @@ class Library:
             gone = self.store.forget(path)
             save_indexes(self.store, IndexSummary())
         return gone
+
+    def root_of(self, folder: str | os.PathLike[str]) -> str | None:
+        """The indexed folder that this one lies in, or is."""
+        from indexer.scan import is_under
+
+        path = os.path.abspath(os.path.expanduser(os.fspath(folder)))
+        roots = (remembered.path for remembered in self.store.folders())
+        return next((root for root in roots if is_under(path, root)), None)
 
     # -- searching
 

@@ -91,7 +91,11 @@ def diagnose(
     ids, scores = index.search(vector, top_k=len(index))
     own = record.content_id if record is not None else -1
     score = float(vector @ embedding)
-    nearer = int((scores[ids != own] > score).sum())
+    nearer_ids = ids[(ids != own) & (scores > score)]
+    nearer = len(nearer_ids)
+    with engine.store.reading() as connection:
+        several = lookup.copies(connection)
+    before = nearer + sum(several.get(content, 1) - 1 for content in nearer_ids.tolist())
     others = max(1, len(ids) - int((ids == own).any()))
     level, probability = engine.matcher.judge(index, query.kind, vector, embedding)
     found = Diagnosis(
@@ -111,7 +115,8 @@ def diagnose(
         notes=list(assessment.notes),
     )
     found = _with_detections(found, reranker, query, picture)
-    return replace(found, advice=_advice(found, assessment.verdicts, record))
+    advice = _advice(found, assessment.verdicts, record, before + 1, engine.candidates)
+    return replace(found, advice=advice)
 
 
 def _record_at(connection: Any, path: str) -> ImageRecord | None:
@@ -179,7 +184,14 @@ def _seen(detection: Detection) -> dict[str, Any]:
     }
 
 
-def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord | None) -> list[str]:
+def _advice(
+    found: Diagnosis,
+    verdicts: Sequence[Verdict],
+    record: ImageRecord | None,
+    place: int,
+    candidates: int,
+) -> list[str]:
+    """`place` is its rank among all files, copies counted, by the embedding alone."""
     advice = []
     folder = os.path.dirname(found.path)
     if record is None and found.state == "outside the folders of the library":
@@ -206,12 +218,13 @@ def _advice(found: Diagnosis, verdicts: Sequence[Verdict], record: ImageRecord |
             "Or search with a picture like it, alone or beside the words: "
             f"searchengine search {shlex.quote(found.query)} --add {shlex.quote(found.path)}"
         )
-    if record is not None and found.rank > _PAGE:
-        said = f"By the embedding alone it is number {found.rank:,}"
-        if found.condition is None:
-            advice.append(f"{said}: -k {found.rank} shows it.")
-        else:
-            advice.append(f"{said}: --no-rerank -k {found.rank} shows it.")
+    if record is not None and found.condition is None and place > _PAGE:
+        advice.append(f"By the embedding alone it is number {place:,}: -k {place} shows it.")
+    elif record is not None and found.condition is not None and found.rank > candidates:
+        advice.append(
+            f"By the embedding alone it is number {found.rank:,}, and the detector looks at the "
+            f"first {candidates}: --candidates {found.rank} has it looked at."
+        )
     elif record is not None and found.match != "weak" and not failed:
         taken = record.shown_at.replace("T", " ")[:16]
         camera = f", camera {record.camera}" if record.camera else ""

@@ -131,9 +131,9 @@ def _space(name: str, folder: Path) -> Check:
 
 def _database(settings: Settings) -> Check:
     library = Library(settings)
-    if not library.exists:
-        return Check("library", "note", "none yet", "searchengine index ~/Pictures")
     try:
+        if not library.exists:
+            return Check("library", "note", "none yet", "searchengine index ~/Pictures")
         with library, library.store.reading() as connection:
             answers = connection.exec_driver_sql("PRAGMA quick_check").scalars().all()
     except SearchEngineError as error:
@@ -165,14 +165,13 @@ def _encoders(settings: Settings) -> Iterator[Check]:
         for entry in load_catalogue()
         if is_cached(entry)
     }
-    library = Library(settings)
-    if library.exists:
-        try:
-            with library:
+    try:
+        with Library(settings) as library:
+            if library.exists:
                 for record in library.store.encoders():
                     specs[record.key] = encoders.EncoderSpec(**record.spec)
-        except SearchEngineError:
-            pass  # the library's own check has said so
+    except SearchEngineError:
+        pass  # the library's own check has said so
     options = encoders.EncoderOptions(
         runtime=settings.runtime, device=settings.device, cache_dir=settings.cache_dir
     )

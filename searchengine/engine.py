@@ -111,9 +111,20 @@ class Engine:
         hits = hits[:top_k]
         if sort == "date":
             hits.sort(key=lambda hit: hit.shown_at, reverse=True)  # newest first
+        if not hits:
+            notes = [*notes, *self._why_nothing(which)]
         watch.took_ms["total"] = round(sum(watch.took_ms.values()), 2)
         answer = [hit.ranked(rank) for rank, hit in enumerate(hits, start=1)]
         return SearchResult(query.text, self.record.key, route, [], watch.took_ms, answer, notes)
+
+    def _why_nothing(self, which: Filter) -> list[str]:
+        """What to say of an answer without a hit, where the query is not to blame."""
+        with self.store.reading() as connection:
+            if len(self._current_index(connection)) == 0:
+                return ["The library holds no picture. Run: searchengine index FOLDER"]
+            if which.is_empty or len(lookup.contents_matching(connection, which)):
+                return []
+        return ["No picture passes the filters. What is where: searchengine status"]
 
     def _by_embeddings(
         self, query: Query, watch: _Stopwatch, top_k: int, which: Filter

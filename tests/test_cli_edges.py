@@ -165,6 +165,64 @@ def test_a_query_that_is_not_utf8_is_answered(run_command: RunCommand, indexed: 
     assert json.loads(done.stdout)["query"] == "a cat \N{REPLACEMENT CHARACTER}"
 
 
+# -- what is easily meant otherwise
+
+
+def test_exclusions_without_a_folder_are_for_all_folders(
+    indexed: Path, run_command: RunCommand
+) -> None:
+    assert "1 removed" in run_command("index", "--dry-run", "--exclude", "cof*").stdout
+    assert "1 removed" in run_command("index", "--exclude", "cof*").stdout
+    assert "1 unchanged" in run_command("index").stdout
+
+
+def test_a_forgotten_part_of_a_folder_comes_back_unless_it_is_excluded(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    pictures = copy_photographs(tmp_path / "pictures", ("chelsea.png",))
+    part = copy_photographs(pictures / "of mine", ("coffee.png",))
+    (part / "notes.jpg").write_text("not a picture")
+    run_command("index", pictures)
+    done = run_command("forget", part)
+    assert done.stdout == "1 pictures forgotten.\n"  # what was skipped is no picture
+    command = done.stderr.split("searchengine ")[1]
+    ended = shell(f"{COMMAND} {command}", tmp_path)
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "1 unchanged")
+    assert "lies in" not in run_command("forget", pictures).stderr
+
+
+def test_an_answer_without_hits_says_why(indexed: Path, run_command: RunCommand) -> None:
+    done = run_command("search", "cat", "--under", "/nowhere")
+    assert (done.returncode, "No picture passes the filters" in done.stderr) == (1, True)
+    run_command("forget", indexed / "pictures")
+    assert "holds no picture" in run_command("search", "cat").stderr
+
+
+def test_words_that_name_a_file_are_told_of_similar(indexed: Path, run_command: RunCommand) -> None:
+    picture = indexed / "pictures" / "chelsea.png"
+    assert f"searchengine similar {picture}" in run_command("search", picture).stderr
+    assert "name a file" not in run_command("search", "a cat").stderr
+
+
+def test_a_library_that_cannot_be_looked_into_is_said_in_one_line(
+    run_command: RunCommand, tmp_path: Path
+) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    for command in (["search", "cat"], ["status"], ["index"], ["models"]):
+        done = run_command(*command, "--library", loop)
+        assert (done.returncode, len(done.stderr.splitlines())) == (3, 1), command
+        assert "cannot be read" in done.stderr
+    assert "cannot be read" in run_command("doctor", "--library", loop).stdout
+
+
+def test_an_explanation_says_that_nothing_was_checked(
+    indexed: Path, run_command: RunCommand
+) -> None:
+    assert "no condition was checked" in run_command("search", "a cat", "--explain").stdout
+    assert "no condition was checked" not in run_command("search", "a cat").stdout
+
+
 # -- the demo's own library, and the clock of the progress
 
 
@@ -186,7 +244,7 @@ def test_the_demo_leaves_a_folder_of_pictures_alone(
 ) -> None:
     own = make_picture(tmp_path / "home" / "pictures" / "mine.png")
     done = run_command("demo", "--library", tmp_path / "home")
-    assert (done.returncode, "holds a folder `pictures`" in done.stderr) == (2, True)
+    assert (done.returncode, "holds files already" in done.stderr) == (2, True)
     assert list(own.parent.iterdir()) == [own]
 
 

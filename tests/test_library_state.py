@@ -228,6 +228,31 @@ def test_an_encoder_that_fails_on_everything_ends_the_run_and_loses_nothing(
     assert library.index().new == 4
 
 
+def test_a_run_that_ends_early_is_no_finished_scan(library: FakeLibrary) -> None:
+    for number in range(4):
+        make_picture(library.root / f"{number}.png", "green", size=(20 + number, 20))
+    library.encoder = ColourEncoder(fails_on="green")
+    with pytest.raises(EncoderError):
+        library.index()
+    assert library.store.folders()[0].last_scan_at is None
+    library.encoder = ColourEncoder()
+    library.index()
+    assert library.store.folders()[0].last_scan_at is not None
+
+
+def test_a_root_that_cannot_be_read_is_not_called_empty(library: FakeLibrary) -> None:
+    path = make_picture(library.root / "a.png")
+    library.index()
+    path.unlink()
+    _nest_too_deep(library.root)
+    summary = library.index()
+    assert any("could not be read" in note for note in summary.notes)
+    assert not any("holds no picture any more" in note for note in summary.notes)
+    note = library.store.folders()[0].last_scan_note
+    assert note is not None and note.endswith("could not be read")
+    assert library.found() == ["a.png"]
+
+
 def test_a_damaged_or_missing_index_file_is_rebuilt(library: FakeLibrary) -> None:
     for colour in ("red", "green", "blue"):
         make_picture(library.root / f"{colour}.png", colour)

@@ -54,13 +54,11 @@ def demo(library: Path | None, as_json: bool) -> int:
         tempfile.TemporaryDirectory(prefix="searchengine-demo-") as temporary,
         open_library(library or Path(temporary), encoder="starter") as opened,
     ):
-        pictures = opened.settings.library / "pictures"
-        if opened.exists or pictures.exists():
-            held = "a library" if opened.exists else "a folder `pictures`"
-            raise UsageError(
-                f"{opened.settings.library} holds {held} already; "
-                "give the demo a folder of its own."
-            )
+        directory = opened.settings.library
+        pictures = directory / "pictures"
+        if directory.exists() and any(directory.iterdir()):
+            held = "a library" if opened.exists else "files"
+            raise UsageError(f"{directory} holds {held} already; give the demo a new folder.")
         _copy_photographs(folder, pictures)
         started = time.perf_counter()
         summary = opened.index(pictures)

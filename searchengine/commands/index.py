@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -173,8 +175,16 @@ def forget(folder: str, library: Path | None, as_json: bool) -> int:
     """Take FOLDER and all below it out of the library. No file is touched."""
     with library_from(library) as opened:
         gone = opened.forget(folder)
+        root = opened.root_of(folder)
     if as_json:
         click.echo(json.dumps({"forgotten": gone}))
     else:
         click.echo(f"{gone:,} pictures forgotten.")
+    if root is not None:
+        pattern = f"/{os.path.relpath(os.path.abspath(os.path.expanduser(folder)), root)}/"
+        click.echo(
+            f"Note: it lies in {root}, which stays: the next index takes it in again. To leave it "
+            f"out: searchengine index {shlex.quote(root)} --exclude {shlex.quote(pattern)}",
+            err=True,
+        )
     return 0

@@ -25,7 +25,7 @@ def _stacked(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
 
 library_option = click.option(
     "--library",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),  # the library says it, with its mend
     metavar="DIR",
     help="Where the library lies (default: the platform's data folder; SEARCHENGINE_LIBRARY).",
 )

@@ -25,6 +25,7 @@ def print_result(
     null: bool,
     thumbnails: bool | None,
     explain: bool = False,
+    by_date: bool = False,
 ) -> int:
     """Prints a search's answer to stdout, and its notes to stderr; returns the exit code."""
     if as_json:
@@ -33,7 +34,7 @@ def print_result(
         end = b"\0" if null else b"\n"
         sys.stdout.buffer.write(b"".join(os.fsencode(hit.path) + end for hit in result.hits))
     else:
-        _print_table(result, thumbnails, explain=explain)
+        _print_table(result, thumbnails, explain=explain, by_date=by_date)
     for verdict in result.verdicts:
         if verdict["name"] in _ONLY_WARNED:
             words = ", ".join(f"“{trigger}”" for trigger in verdict["triggers"])
@@ -48,7 +49,9 @@ def print_result(
     return 0
 
 
-def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool) -> None:
+def _print_table(
+    result: SearchResult, thumbnails: bool | None, *, explain: bool, by_date: bool
+) -> None:
     kind = None
     if thumbnails is not False and (thumbnails or sys.stdout.isatty()):
         from indexer.settings import terminal
@@ -59,7 +62,7 @@ def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool
             click.echo("This terminal does not say that it can show pictures.", err=True)
     dates = [(hit.taken_at or "").replace("T", " ")[:16] for hit in result.hits]
     column = max(map(len, dates), default=0)
-    weak_from = first_of_weak_tail([hit.match for hit in result.hits])
+    weak_from = None if by_date else first_of_weak_tail([hit.match for hit in result.hits])
     for number, (hit, date) in enumerate(zip(result.hits, dates, strict=True)):
         if number == weak_from:
             click.echo("---  weak: what follows probably shows something else")
@@ -69,7 +72,7 @@ def _print_table(result: SearchResult, thumbnails: bool | None, *, explain: bool
             f"{hit.rank:>3}  {hit.score:6.3f}  {hit.match or '-':<6}  {met}{taken}{hit.path}"
         )
         if explain:
-            _print_explanation(hit)
+            _print_explanation(hit, result.route)
         if kind:
             from searchengine.commands.thumbnails import thumbnail
 
@@ -86,9 +89,11 @@ def _met(explanation: dict[str, Any] | None) -> str:
     return f"{about}{explanation['condition']:4.0%}{counted}"
 
 
-def _print_explanation(hit: Hit) -> None:
+def _print_explanation(hit: Hit, route: str) -> None:
     """What was asked and what was seen, and where: each box once, drawn to scale."""
     if hit.explanation is None:
+        if route == "embeddings":
+            click.echo("       by the embedding alone: no condition was checked")
         return
     boxes = []
     for part in hit.explanation["parts"]:

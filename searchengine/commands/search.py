@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -58,9 +60,15 @@ def search(
 
     settings, arguments = _split(flags)
     settings |= {"detector": detector, "candidates": candidates}
+    text = " ".join(query)
     with library_from(library, **settings) as opened:
         with show_looks(quiet=False) as on_look:
-            result = opened.search(" ".join(query), on_look=on_look, **arguments)
+            result = opened.search(text, on_look=on_look, **arguments)
+        if os.path.isfile(text):
+            result.notes.append(
+                "These words name a file. To find what looks like it: "
+                f"searchengine similar {shlex.quote(text)}"
+            )
         return print_result(
             result,
             as_json=as_json,
@@ -68,6 +76,7 @@ def search(
             null=null,
             thumbnails=thumbnails,
             explain=explain,
+            by_date=arguments["sort"] == "date",
         )
 
 
@@ -92,7 +101,14 @@ def similar(
     settings, arguments = _split(flags)
     with library_from(library, **settings) as opened:
         result = opened.similar(image, **arguments)
-        return print_result(result, as_json=as_json, paths=paths, null=null, thumbnails=thumbnails)
+        return print_result(
+            result,
+            as_json=as_json,
+            paths=paths,
+            null=null,
+            thumbnails=thumbnails,
+            by_date=arguments["sort"] == "date",
+        )
 
 
 _SETTINGS = ("encoder", "checkpoint", "runtime", "device", "precision")
