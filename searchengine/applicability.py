@@ -56,6 +56,12 @@ class Assessment:
         """The names of the verdicts."""
         return tuple(verdict.name for verdict in self.verdicts)
 
+    @property
+    def unknown(self) -> tuple[Thing, ...]:
+        """Things of the conditions that a detector with COCO's 80 labels has no word for."""
+        things = self.conditions.things
+        return tuple(thing for thing in things if not vocabulary().coco_labels(thing.noun))
+
     def as_json(self) -> dict[str, Any]:
         return {
             "query": self.query,
@@ -63,6 +69,7 @@ class Assessment:
             "parse": self.conditions.as_json(),
             "content": self.conditions.content,
             "route": self.route,
+            "unknown": [str(thing) for thing in self.unknown],
             "notes": list(self.notes),
         }
 
@@ -146,7 +153,7 @@ def _verdict(name: str, reading: Reading) -> Verdict:
     return Verdict(
         name,
         triggers,
-        "This is what embeddings are good at.",
+        "Left to the embeddings." if reading.language else "This is what embeddings are good at.",
         "Answered by embeddings alone.",
     )
 

@@ -54,6 +54,10 @@ class Vocabulary:
         """The last word of a compound, singular: "box" of "cardboard box"."""
         return self.plurals.singular(noun.rpartition(" ")[2])
 
+    def coco_labels(self, noun: str) -> tuple[str, ...]:
+        """Those of COCO's 80 labels, which nearly every detector has, that a noun stands for."""
+        return self.detector_labels(noun, sorted(set(self._labels.values())))
+
     def detects(self, noun: str) -> bool:
         """Whether a detector with COCO's labels knows the noun."""
         return self.plurals.singular(noun) in self._labels

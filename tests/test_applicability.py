@@ -153,3 +153,16 @@ def test_check_imports_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_check_says_what_no_usual_detector_has_a_word_for(run_command: RunCommand) -> None:
+    assert [str(thing) for thing in check("five unicorns left of a puppy").unknown] == ["unicorn"]
+    assert check("two animals on a settee").unknown == ()
+    assert "“unicorn”: none of the 80" in run_command("check", "five unicorns").stdout
+    assert json.loads(run_command("check", "--json", "a lone tree").stdout)["unknown"] == ["tree"]
+
+
+def test_another_language_is_not_praised() -> None:
+    assessment = check("собака на пляже")
+    assert assessment.verdicts[0].why == "Left to the embeddings."
+    assert "does not look like English" in assessment.notes[0]

@@ -61,5 +61,12 @@ def _print(assessment: Assessment) -> None:
                 )
     by = "embeddings, then a detector" if assessment.route == "detector" else "embeddings"
     click.echo(f"  {'answered by':<14}{by}")
-    for note in assessment.notes:
+    notes = list(assessment.notes)
+    if assessment.unknown:
+        words = ", ".join(f"“{thing}”" for thing in assessment.unknown)
+        notes.append(
+            f"{words}: none of the 80 kinds of things that most detectors know. What is asked of "
+            "it is tried with the nearest kind, or goes unchecked; the search says which."
+        )
+    for note in notes:
         click.echo(textwrap.fill(note, 92, initial_indent="  Note: ", subsequent_indent="    "))
