@@ -27,6 +27,7 @@ class Hit:
     taken_at: str | None  # ISO 8601 local time of EXIF
     match: Level | None = None  # None where a small library gives nothing to compare with
     explanation: dict[str, Any] | None = None
+    shown_at: str = ""  # what dates sort and filter by: `taken_at`, else the file's own time
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +80,7 @@ class Found:
             taken_at=self.record.taken_at,
             match=self.match,
             explanation=self.explanation,
+            shown_at=self.shown_at,
         )
 
 

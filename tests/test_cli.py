@@ -107,6 +107,12 @@ def test_filters_still_give_as_many_as_asked_for(
     by_date = run_command("search", "a cat", "--sort", "date", "-k", "100", "--json")
     dates = [hit["taken_at"] for hit in json.loads(by_date.stdout)["hits"] if hit["taken_at"]]
     assert dates == sorted(dates, reverse=True)
+    shown = [(hit["shown_at"], hit["taken_at"]) for hit in json.loads(by_date.stdout)["hits"]]
+    assert shown == sorted(shown, key=lambda pair: pair[0], reverse=True)
+    of_file = next(date for date, taken in shown if taken is None)
+    table = run_command("search", "a cat", "--sort", "date", "-k", "100").stdout
+    assert f"  ~{of_file[:10]}  " in table
+    assert "weak: what follows" not in table  # a mark among dates says nothing
     assert len(hits(run_command("search", "a cat", "--min-score", "0.99", "--json"))) == 0
 
 

@@ -60,7 +60,7 @@ def _print_table(
         kind = protocol(terminal())
         if thumbnails and kind is None:
             click.echo("This terminal does not say that it can show pictures.", err=True)
-    dates = [(hit.taken_at or "").replace("T", " ")[:16] for hit in result.hits]
+    dates = [_date(hit, also_of_file=by_date) for hit in result.hits]
     column = max(map(len, dates), default=0)
     weak_from = None if by_date else first_of_weak_tail([hit.match for hit in result.hits])
     for number, (hit, date) in enumerate(zip(result.hits, dates, strict=True)):
@@ -77,6 +77,13 @@ def _print_table(
             from searchengine.commands.thumbnails import thumbnail
 
             click.echo(thumbnail(hit.path, kind) or "")
+
+
+def _date(hit: Hit, *, also_of_file: bool) -> str:
+    """When it was taken; with `~` its file's date, where that is what it was sorted by."""
+    if hit.taken_at is None and also_of_file:
+        return f"~{hit.shown_at[:10]}"
+    return (hit.taken_at or "").replace("T", " ")[:16]
 
 
 def _met(explanation: dict[str, Any] | None) -> str:
