@@ -74,7 +74,8 @@ def demo(library: Path | None, as_json: bool) -> int:
             if not as_json:
                 click.echo(f'\nsearchengine search "{query}"')
                 for hit in result.hits:
-                    click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {Path(hit.path).name}")
+                    level, name = hit.match or "-", Path(hit.path).name
+                    click.echo(f"{hit.rank:>3}  {hit.score:6.3f}  {level:<6}  {name}")
         seconds = time.perf_counter() - started
     if as_json:
         click.echo(json.dumps({"indexed": summary.new, "answers": answers, "seconds": seconds}))
