@@ -203,6 +203,11 @@ def _notes(reading: Reading) -> list[str]:
         f"The number {number} counts nothing here. To count, name the thing: {number} dogs."
         for number in reading.bare_numbers
     ]
+    notes += [
+        f'"{side}": where in the picture a thing is, neither embeddings nor anything here can '
+        "tell; only how two things lie to each other (a dog left of a car)."
+        for side in reading.sides
+    ]
     if not any(char.isalnum() for char in reading.text) and reading.text.strip():
         notes.append("There is no word in this query. Say what the picture shows: a dog on a beach")
     return notes

@@ -166,3 +166,11 @@ def test_another_language_is_not_praised() -> None:
     assessment = check("собака на пляже")
     assert assessment.verdicts[0].why == "Left to the embeddings."
     assert "does not look like English" in assessment.notes[0]
+
+
+def test_a_place_in_the_picture_is_said_to_be_beyond_everybody_here() -> None:
+    for query in ("a dog on the left", "a man on the right side of the picture"):
+        (note,) = check(query).notes
+        assert "where in the picture a thing is" in note
+    for query in ("a dog on the left of a car", "left hand with a cup", "turn right at the bridge"):
+        assert check(query).notes == ()

@@ -36,6 +36,7 @@ class Reading:
     is_cut: bool = False  # longer than what was read
     bare_numbers: tuple[str, ...] = ()  # numbers that count nothing
     named: tuple[Thing, ...] = ()  # things that stand there without a number
+    sides: tuple[str, ...] = ()  # "on the left" of the picture, and of no other thing
 
 
 class Grammar:
@@ -115,6 +116,7 @@ class Grammar:
             is_cut=is_cut,
             bare_numbers=bare,
             named=tuple(phrase.thing for phrase in named if phrase.quantity is None),
+            sides=() if relations or not named else _sides(kept),
         )
 
     def _counts(
@@ -256,6 +258,13 @@ class Grammar:
                 pieces.append(_as_meant(unit))
         content = re.sub(r"\s+([,.;:!?)])", r"\1", " ".join(pieces)).strip(" ,;:?!")
         return content.removeprefix("of ") or " ".join(text.split())
+
+
+def _sides(items: Sequence[Item]) -> tuple[str, ...]:
+    """ "on the left", "right side of" a picture, but no bare "left": a left hand."""
+    units = [item for item in items if isinstance(item, Unit) and item.kind in ("side", "rel")]
+    sideways = [unit.text for unit in units if unit.value in ("left_of", "right_of")]
+    return tuple(text for text in sideways if " " in text)
 
 
 def _unspaced(text: str) -> str:
