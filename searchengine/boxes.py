@@ -53,7 +53,7 @@ def drop_duplicates(boxes_xyxy: Floats, scores: Floats, limit: float) -> npt.NDA
     kept: list[int] = []
     overlaps = iou(boxes_xyxy, boxes_xyxy)
     for at in np.argsort(-scores, kind="stable"):
-        if all(overlaps[at, other] <= limit for other in kept):
+        if not (overlaps[at, kept] > limit).any():
             kept.append(int(at))
     return np.array(kept, np.intp)
 

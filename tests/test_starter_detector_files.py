@@ -19,7 +19,6 @@ from PIL import Image
 
 import searchengine
 from indexer.records import Box, Detection
-from searchengine.boxes import as_boxes, iou
 from searchengine.counting import likeliest, number_distributions
 from searchengine.onnx_detector import OnnxDetector
 
@@ -85,23 +84,35 @@ def test_labels_are_cocos_80_and_each_has_a_calibration() -> None:
     assert set(CARD["calibration"]["by_label"]) == set(LABELS)
 
 
-# What the shipped files answered on the day they were made: the surest thing of a photograph.
-FIXED_ANSWERS: dict[str, tuple[str, float, Box]] = {
-    "astronaut.png": ("person", 0.0, (0.236, 0.035, 0.622, 0.563)),
-    "camera.png": ("person", 0.0, (0.008, 0.119, 0.564, 1.0)),
-    "motorcycle_left.png": ("motorcycle", 0.0, (0.132, 0.184, 0.738, 0.857)),
-    "coffee.png": ("cup", 0.0, (0.246, 0.093, 0.726, 0.865)),
-    "chelsea.png": ("cat", 0.0, (0.017, 0.0, 0.933, 0.992)),
+# What the shipped files answered on the day they were made: all that is surer than 0.35.
+FIXED_ANSWERS: dict[str, list[tuple[str, float, Box]]] = {
+    "astronaut.png": [
+        ("person", 0.8507, (0.236, 0.035, 0.622, 0.563)),
+        ("person", 0.7568, (0.0, 0.078, 0.738, 1.0)),
+        ("airplane", 0.6199, (0.692, 0.04, 0.898, 0.581)),
+        ("person", 0.5209, (0.33, 0.026, 0.975, 1.0)),
+    ],
+    "camera.png": [
+        ("person", 0.9496, (0.008, 0.119, 0.564, 1.0)),
+        ("truck", 0.3868, (0.491, 0.264, 0.65, 0.412)),
+    ],
+    "motorcycle_left.png": [
+        ("car", 0.3881, (0.791, 0.236, 0.93, 0.288)),
+        ("motorcycle", 0.3559, (0.132, 0.184, 0.738, 0.857)),
+    ],
+    "coffee.png": [("cup", 0.8581, (0.246, 0.093, 0.726, 0.865))],
+    "chelsea.png": [("cat", 0.6599, (0.017, 0.0, 0.933, 0.992))],
 }
 
 
 @pytest.mark.parametrize("name", FIXED_ANSWERS)
 def test_a_photograph_shows_what_it_showed(detector: OnnxDetector, name: str) -> None:
-    label, score, box = FIXED_ANSWERS[name]
     (found,) = detector.detect([read(name)])
-    assert found[0].label == label
-    assert found[0].score == pytest.approx(score, abs=1e-3)
-    assert iou(as_boxes([found[0].box_xyxy]), as_boxes([box]))[0, 0] > 0.98
+    sure = [detection for detection in found if detection.score > 0.35]
+    for detection, (label, score, box) in zip(sure, FIXED_ANSWERS[name], strict=True):
+        assert detection.label == label
+        assert detection.score == pytest.approx(score, abs=1e-3)
+        assert detection.box_xyxy == pytest.approx(box, abs=1e-2)
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/starter_detector"))
     minutes = sum(phase.minutes for phase in SCHEDULE)
     parser.add_argument("--minutes", type=float, default=minutes, help="training, cache apart")
-    parser.add_argument("--views", type=int, default=24000, help="to cache, held-out ones first")
+    parser.add_argument("--views", type=int, default=12000, help="to cache, held-out ones first")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--revision", help="of the files to write: a new one for new weights")

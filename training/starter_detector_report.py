@@ -47,7 +47,6 @@ DUPLICATE_IOU = 0.5
 # likelihood of VOC's calibration numbers is better than with 0.5 for people, cars and cats (mean
 # negative log 0.63, 0.86, 0.20 against 0.72, 0.89, 0.22), and hardly worse than with 0.2.
 THERE_IOU = 0.3
-MOST_BOXES = 25  # of one label in one picture
 DROPPED = -12.0  # logit of a box that is given up
 WEIGHTS, GRAPH, CARD = "model.safetensors", "detector.onnx", "detector.json"
 Calibration = dict[str, Any]  # of detector.json
@@ -213,13 +212,12 @@ def _pixels(path: Path) -> Pixels:
 
 
 def without_duplicates(predictions: Predictions) -> Predictions:
-    """What a reader keeps of a label's `MOST_BOXES` surest boxes; the rest is given up."""
+    """What the package keeps: of two boxes of one label that overlap too much, the surer one."""
     logits = np.full_like(predictions.logits, DROPPED)
     for row, boxes in enumerate(predictions.boxes_xyxy):
         for label in range(len(LABELS)):
             scores = predictions.logits[row, :, label]
-            surest = np.argsort(-scores, kind="stable")[:MOST_BOXES]
-            kept = surest[drop_duplicates(boxes[surest], scores[surest], DUPLICATE_IOU)]
+            kept = drop_duplicates(boxes, scores, DUPLICATE_IOU)
             logits[row, kept, label] = scores[kept]
     return Predictions(predictions.pictures, logits, predictions.boxes_xyxy)
 

@@ -48,14 +48,12 @@ class Phase:
     flat: float  # share of the phase
 
 
-# The encoder and its head on the backbone as it came; with the backbone's late stages, twice (a
-# warm restart: Loshchilov and Hutter 2017, SGDR); the decoder, on the frozen mean of both ends
-# (Izmailov et al. 2018, SWA: better on pictures that were never trained on than either).
+# The encoder and its head on the backbone as it came; with the backbone's late stages; the decoder,
+# on all of that frozen. What other schedules gave: docs/starter-detector.md.
 SCHEDULE = (
     Phase("encoder", 15, 1e-3, 1.0),
     Phase("backbone", 50, 1e-3, 0.4),
-    Phase("backbone", 70, 7e-4, 0.3),
-    Phase("decoder", 12, 4e-4, 0.2),
+    Phase("decoder", 19, 1e-3, 0.4),
 )
 
 
@@ -188,8 +186,7 @@ def train(rank: int, plan: Plan) -> None:
         weight_decay=1e-3,
         fused=True,
     )
-    total_s, step, elapsed_s, index, decoder_start = plan.minutes * 60, 0, 0.0, 0, -1
-    ends: list[dict[str, Tensor]] = []  # the average where a phase with the backbone ended
+    total_s, step, elapsed_s, index, decoder_start = plan.minutes * 60, 0, 0.0, -1, -1
     checkpoint = plan.checkpoint
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
@@ -197,24 +194,19 @@ def train(rank: int, plan: Plan) -> None:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         step, elapsed_s, decoder_start = state["step"], state["elapsed_s"], state["decoder_start"]
-        index, ends = state["phase"], state["ends"]
         if decoder_start >= 0:
             freeze_encoder(model)
     centres, recent_s, mean_loss, saved_s = token_centres(), [0.5], 0.0, elapsed_s
     whole_schedule = sum(phase.minutes for phase in SCHEDULE)
-    batches: Batches | None = None
     while elapsed_s < total_s:
         started = time.perf_counter()
         before, (index, progress) = index, phase_at(elapsed_s / total_s * whole_schedule)
         phase = SCHEDULE[index]
-        if index != before and SCHEDULE[before].trains == "backbone":
-            ends.append(copy.deepcopy(average.state_dict()))
         if phase.trains == "decoder" and decoder_start < 0:
             decoder_start = step
-            average.load_state_dict(_mean(ends))
             _begin_decoder(model, average, plan.cache, rank, plan.processes)
             started = time.perf_counter()
-        if index != before or batches is None:
+        if index != before:
             names = ["stem"] if phase.trains == "backbone" else list(FEATURE_SHAPES)
             cache = open_cache(plan.cache, tuned=phase.trains == "decoder")
             batches = Batches(cache, names, [plan.seed, step, rank])
@@ -254,20 +246,11 @@ def train(rank: int, plan: Plan) -> None:
                     "optimizer": optimizer.state_dict(),
                     "step": step,
                     "elapsed_s": elapsed_s,
-                    "phase": index,
-                    "ends": ends,
                     "decoder_start": decoder_start,
                 }
                 torch.save(state, checkpoint.with_suffix(".tmp"))
                 os.replace(checkpoint.with_suffix(".tmp"), checkpoint)
     dist.barrier()
-
-
-def _mean(ends: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([end[name] for end in ends]).mean(0) if last.is_floating_point() else last
-        for name, last in ends[-1].items()
-    }
 
 
 @torch.no_grad()
