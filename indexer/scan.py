@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pathspec import GitIgnoreSpec
+from pathspec.patterns.gitwildmatch import GitWildMatchPattern
 
 from indexer.records import FileState, KnownFile, Skipped
 
@@ -209,14 +210,24 @@ def compile_patterns(patterns: Sequence[str]) -> GitIgnoreSpec:
     return GitIgnoreSpec.from_lines(patterns)
 
 
+def folder_pattern(folder: str, root: str) -> str:
+    """The gitignore pattern that leaves out one folder below `root`; both absolute."""
+    return f"/{_escaped(os.path.relpath(folder, root))}/"
+
+
+def _escaped(way: str) -> str:
+    """A way down from a folder as a part of a pattern: `[`, `*` and `?` in it are themselves."""
+    escaped: str = GitWildMatchPattern.escape(way.replace(os.sep, "/"))
+    return escaped
+
+
 def anchored(pattern: str, folder: str) -> str:
     """The pattern of a folder, said of one above it; `folder` is the way down to it."""
     negation = "!" if pattern.startswith("!") else ""
     body = pattern.removeprefix("!")
-    way = folder.replace(os.sep, "/")
     # a slash before the last character ties a gitignore pattern to its folder
     between = "/" if "/" in body.rstrip("/") else "/**/"
-    return f"{negation}/{way}{between}{body.lstrip('/')}"
+    return f"{negation}/{_escaped(folder)}{between}{body.lstrip('/')}"
 
 
 def is_under(path: str, folder: str) -> bool:

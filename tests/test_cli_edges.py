@@ -180,7 +180,7 @@ def test_a_forgotten_part_of_a_folder_comes_back_unless_it_is_excluded(
     run_command: RunCommand, tmp_path: Path
 ) -> None:
     pictures = copy_photographs(tmp_path / "pictures", ("chelsea.png",))
-    part = copy_photographs(pictures / "of mine", ("coffee.png",))
+    part = copy_photographs(pictures / "of mine [2]", ("coffee.png",))
     (part / "notes.jpg").write_text("not a picture")
     run_command("index", pictures)
     done = run_command("forget", part)
@@ -246,6 +246,13 @@ def test_the_demo_leaves_a_folder_of_pictures_alone(
     done = run_command("demo", "--library", tmp_path / "home")
     assert (done.returncode, "holds files already" in done.stderr) == (2, True)
     assert list(own.parent.iterdir()) == [own]
+
+
+def test_the_demo_takes_no_file_for_a_folder(run_command: RunCommand, tmp_path: Path) -> None:
+    file = make_picture(tmp_path / "mine.png")
+    done = run_command("demo", "--library", file)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+    assert "cannot be read" in done.stderr
 
 
 def test_the_rate_counts_from_a_clock_that_starts_at_zero() -> None:

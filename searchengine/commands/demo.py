@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import tempfile
 import time
 from pathlib import Path
@@ -56,7 +57,7 @@ def demo(library: Path | None, as_json: bool) -> int:
     ):
         directory = opened.settings.library
         pictures = directory / "pictures"
-        if directory.exists() and any(directory.iterdir()):
+        if opened.exists or _holds_files(directory):
             held = "a library" if opened.exists else "files"
             raise UsageError(f"{directory} holds {held} already; give the demo a new folder.")
         _copy_photographs(folder, pictures)
@@ -85,6 +86,17 @@ def demo(library: Path | None, as_json: bool) -> int:
             "`starter` is small and ships with the program; better encoders: searchengine models"
         )
     return 0
+
+
+def _holds_files(directory: Path) -> bool:
+    try:
+        return bool(os.listdir(directory))
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise UsageError(
+            f"{directory} cannot be read: {error.strerror}. Give the demo a new folder."
+        ) from error
 
 
 def _copy_photographs(source: Path, target: Path) -> None:

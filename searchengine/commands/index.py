@@ -181,7 +181,9 @@ def forget(folder: str, library: Path | None, as_json: bool) -> int:
     else:
         click.echo(f"{gone:,} pictures forgotten.")
     if root is not None:
-        pattern = f"/{os.path.relpath(os.path.abspath(os.path.expanduser(folder)), root)}/"
+        from indexer.scan import folder_pattern
+
+        pattern = folder_pattern(os.path.abspath(os.path.expanduser(folder)), root)
         click.echo(
             f"Note: it lies in {root}, which stays: the next index takes it in again. To leave it "
             f"out: searchengine index {shlex.quote(root)} --exclude {shlex.quote(pattern)}",
