@@ -86,6 +86,7 @@ def diagnose(
     with engine.store.reading() as connection:
         record = _record_at(connection, path)
         embedding = retrieve.stored_embedding(connection, Term(Path(path)), engine.record)
+        several = lookup.copies(connection)
     if embedding is None:
         embedding = encoder.encode_images([picture])[0]
     ids, scores = index.search(vector, top_k=len(index))
@@ -93,8 +94,6 @@ def diagnose(
     score = float(vector @ embedding)
     nearer_ids = ids[(ids != own) & (scores > score)]
     nearer = len(nearer_ids)
-    with engine.store.reading() as connection:
-        several = lookup.copies(connection)
     before = nearer + sum(several.get(content, 1) - 1 for content in nearer_ids.tolist())
     others = max(1, len(ids) - int((ids == own).any()))
     level, probability = engine.matcher.judge(index, query.kind, vector, embedding)

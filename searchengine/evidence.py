@@ -154,8 +154,8 @@ class Judge:
         holds = counting.holds(distributions, op, n).tolist()
         numbers = counting.likeliest(distributions).tolist()
         return [
-            Part("counting", asked, probability, f"{n} seen", each.detections[:n], n)
-            for each, probability, n in zip(there, holds, numbers, strict=True)
+            Part("counting", asked, chance, f"{number} seen", each.detections[:number], number)
+            for each, chance, number in zip(there, holds, numbers, strict=True)
         ]
 
     def _is_flanked(self, thing: Thing) -> bool:

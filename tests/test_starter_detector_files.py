@@ -61,8 +61,9 @@ def number(found: Sequence[Detection], label: str) -> int:
 
 def middle(found: Sequence[Detection], label: str) -> float:
     """How far to the right the surest one is."""
-    x0, _, x1, _ = next(each.box_xyxy for each in found if each.label == label)
-    return (x0 + x1) / 2
+    surest = next(detection for detection in found if detection.label == label)
+    assert surest.score >= 0.5
+    return (surest.box_xyxy[0] + surest.box_xyxy[2]) / 2
 
 
 def test_every_file_has_the_size_and_the_sha256_of_detector_json() -> None:
@@ -140,7 +141,8 @@ def test_person_left_of_cat_is_seen_as_that(detector: OnnxDetector) -> None:
 @pytest.mark.parametrize("name", ["brick.png", "grass.png", "moon.png"])
 def test_a_texture_holds_no_person_and_no_cat(detector: OnnxDetector, name: str) -> None:
     (found,) = detector.detect([read(name)])
-    assert (number(found, "person"), number(found, "cat")) == (0, 0)
+    sure = {detection.label for detection in found if detection.score >= 0.35}
+    assert sure.isdisjoint({"person", "cat"})
 
 
 def test_a_batch_gives_the_answers_of_its_pictures_alone(

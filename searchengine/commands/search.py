@@ -41,10 +41,6 @@ from searchengine.commands.options import (
 def search(
     query: tuple[str, ...],
     library: Path | None,
-    as_json: bool,
-    paths: bool,
-    null: bool,
-    thumbnails: bool | None,
     explain: bool,
     detector: str | None,
     candidates: int | None,
@@ -58,7 +54,7 @@ def search(
     from searchengine.commands.output import print_result
     from searchengine.commands.progress import show_looks
 
-    settings, arguments = _split(flags)
+    settings, output, arguments = _split(flags)
     settings |= {"detector": detector, "candidates": candidates}
     text = " ".join(query)
     with library_from(library, **settings) as opened:
@@ -69,15 +65,7 @@ def search(
                 "These words name a file. To find what looks like it: "
                 f"searchengine similar {shlex.quote(text)}"
             )
-        return print_result(
-            result,
-            as_json=as_json,
-            paths=paths,
-            null=null,
-            thumbnails=thumbnails,
-            explain=explain,
-            by_date=arguments["sort"] == "date",
-        )
+        return print_result(result, explain=explain, **output)
 
 
 @click.command()
@@ -89,31 +77,23 @@ def search(
 def similar(
     image: str,
     library: Path | None,
-    as_json: bool,
-    paths: bool,
-    null: bool,
-    thumbnails: bool | None,
     **flags: Any,
 ) -> int:
     """Find pictures that look like IMAGE, which may lie outside the library."""
     from searchengine.commands.output import print_result
 
-    settings, arguments = _split(flags)
+    settings, output, arguments = _split(flags)
     with library_from(library, **settings) as opened:
         result = opened.similar(image, **arguments)
-        return print_result(
-            result,
-            as_json=as_json,
-            paths=paths,
-            null=null,
-            thumbnails=thumbnails,
-            by_date=arguments["sort"] == "date",
-        )
+        return print_result(result, **output)
 
 
 _SETTINGS = ("encoder", "checkpoint", "runtime", "device", "precision")
+_OUTPUT = ("as_json", "paths", "null", "thumbnails")
 
 
-def _split(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _split(flags: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """What the library is opened with, how the answer is printed, and what is searched by."""
     settings = {name: flags.pop(name) for name in _SETTINGS}
-    return settings, flags
+    output = {name: flags.pop(name) for name in _OUTPUT} | {"by_date": flags["sort"] == "date"}
+    return settings, output, flags
