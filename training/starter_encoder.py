@@ -9,7 +9,7 @@ and Caltech-101 are never trained on.
 
 Split of Flickr8k by sha256 of the file name, in rising order: the first 1,000 are the test, the
 next 1,000 the validation set for choosing (stamps were in view), the rest for training. The
-shipped weights are trained on training and validation pictures (`--holdout test`).
+shipped weights are trained on training and validation pictures, the test's are measured once.
 """
 
 from __future__ import annotations
@@ -20,111 +20,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageEnhance
 from starter_common import read_table
-from starter_encoder_model import (
-    CONSE_WEIGHT,
-    SIZE_PX,
-    ImageTower,
-    TextTower,
-    read_pixels,
-    tokenize,
-)
+from starter_encoder_cache import SEED, VIEWS, Captions, cached_captions, cached_grids
+from starter_encoder_model import CONSE_WEIGHT, ImageTower, TextTower, read_pixels
 from starter_encoder_report import evaluate, export, flickr, recalls
 from timm.data import ImageNetInfo
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-EPOCHS, BATCH, SEED = 8, 256, 0
-VIEWS = 4  # of a picture: as it is, mirrored, and two random crops in other light
+EPOCHS, BATCH = 12, 256
+VIEW_ODDS = [0.28, 0.28, *[0.44 / (VIEWS - 2)] * (VIEWS - 2)]  # 0.44 for all crops together
+AVERAGING = 0.98  # what a step keeps of the weights' mean so far: some 50 steps count
 CAPTIONS = 2  # of a picture's five, drawn anew every step
 TEST = VALIDATION = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Captions:
-    """What MiniLM's last layer reads of every caption, five a picture, end to end."""
-
-    states: npt.NDArray[np.float16]  # [tokens, 384]
-    ends: npt.NDArray[np.int64]  # [captions]
-
-    def batch(self, which: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-        """States [N, T, 384] and mask [N, T] of some captions."""
-        starts = np.where(which > 0, self.ends[which - 1], 0)
-        lengths = self.ends[which] - starts
-        places = np.arange(lengths.max())
-        mask = places < lengths[:, None]  # [N, T]
-        tokens = np.where(mask, starts[:, None] + places, 0)
-        return torch.from_numpy(self.states[tokens]).float(), torch.from_numpy(mask).float()
-
-
-# --- what is computed once -------------------------------------------------------------------
-
-
-def crop(image: Image.Image, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    """Half of the picture or more, mirrored or not, in a little other light."""
-    area, stretch = rng.uniform(0.5, 1), np.exp(rng.uniform(-0.25, 0.25))
-    width, height = min(1, (area * stretch) ** 0.5), min(1, (area / stretch) ** 0.5)
-    x0, y0 = rng.uniform(0, 1 - width), rng.uniform(0, 1 - height)
-    sides = np.array([x0, y0, x0 + width, y0 + height]) * [*image.size, *image.size]
-    part = image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BICUBIC, box=tuple(sides))
-    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        part = enhancer(part).enhance(float(rng.uniform(0.75, 1.25)))
-    if rng.random() < 0.5:
-        part = part.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    return np.asarray(part)
-
-
-def draw(path: Path, view: int, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
-    if view >= 2:
-        return crop(Image.open(path).convert("RGB"), rng)
-    return read_pixels(path)[:, :: -1 if view == 1 else 1]
-
-
-@torch.no_grad()
-def cached_grids(tower: ImageTower, paths: Sequence[Path], view: int, cache: Path) -> Tensor:
-    """What the fine-tuned blocks read [N, 208, 7, 7] float16, so that the rest runs once."""
-    path = cache / f"flickr_{view}_{len(paths)}.npy"
-    if not path.exists():
-        rng, rows, started = np.random.default_rng([SEED, view]), [], time.monotonic()
-        for start in range(0, len(paths), 16):
-            pixels = np.stack([draw(p, view, rng) for p in paths[start : start + 16]])
-            rows.append(tower.grid(torch.from_numpy(pixels)).half().numpy())
-        _save(path, np.concatenate(rows))
-        print(f"view {view} of {len(paths)}: {time.monotonic() - started:.0f} s", flush=True)
-    return torch.from_numpy(np.load(path))
-
-
-@torch.no_grad()
-def cached_captions(tower: TextTower, texts: Sequence[str], cache: Path, name: str) -> Captions:
-    ends_path, states_path = (
-        cache / f"{name}_{what}_{len(texts)}.npy" for what in ("ends", "states")
-    )
-    if not states_path.exists():
-        tokens = [row[row != 0] for row in tokenize(texts)]
-        ends = np.cumsum([len(row) for row in tokens])
-        states = np.zeros((ends[-1], 384), np.float16)
-        by_length = np.argsort([len(row) for row in tokens], kind="stable")  # little padding
-        for some in np.array_split(by_length, max(1, len(texts) // 64)):
-            width = max(len(tokens[i]) for i in some)
-            padded = np.stack([np.pad(tokens[i], (0, width - len(tokens[i]))) for i in some])
-            for i, row in zip(some, tower.states(torch.from_numpy(padded)), strict=True):
-                states[ends[i] - len(tokens[i]) : ends[i]] = row[: len(tokens[i])]
-        _save(ends_path, ends)
-        _save(states_path, states)
-    return Captions(np.load(states_path), np.load(ends_path))
-
-
-def _save(path: Path, array: npt.NDArray[Any]) -> None:
-    """Whole or not at all, so that a stopped command can be given again."""
-    draft = path.with_suffix(".tmp.npy")
-    np.save(draft, array)
-    os.replace(draft, path)
 
 
 def adapted_texts(tower: TextTower, captions: Captions, which: npt.NDArray[np.int64]) -> Tensor:
@@ -206,7 +120,7 @@ def step_loss(
 ) -> Tensor:
     """One batch: a random view of each picture, two of its captions, both halves' sum."""
     size = len(chosen)
-    views = np.random.choice(VIEWS, size, p=[0.28, 0.28, 0.22, 0.22])
+    views = np.random.choice(VIEWS, size, p=VIEW_ODDS)
     grid = torch.stack([fixed.grids[v][i] for v, i in zip(views, chosen.tolist(), strict=True)])
     maps = tower.tuned(grid.float().contiguous(memory_format=torch.channels_last))
     kept = (torch.rand(size, 1, 7, 7) < 0.7).float()  # pool over a random 70 % of places
@@ -225,9 +139,13 @@ def step_loss(
 def train(
     tower: ImageTower, text: TextTower, fixed: Fixed, rows: Tensor, epochs: int, stamps: Captions,
     stamp_grid: Tensor,
-) -> None:  # fmt: skip
-    """A warm-up of the linear layer, then it, the last blocks and MiniLM's last layer together."""
-    log_scale = torch.nn.Parameter(torch.tensor(3.0))
+) -> tuple[ImageTower, TextTower]:  # fmt: skip
+    """A warm-up of the linear layer, then it, the last blocks and MiniLM's last layer together.
+
+    The rate stays where it is after the first epoch; the moving average of the weights is what is
+    validated and returned.
+    """
+    log_scale = nn.Parameter(torch.tensor(3.0))
     tower.dropout.train()
     text.train()  # dropout on what its last layer reads
     warm_up(tower, fixed, rows, log_scale)
@@ -244,9 +162,11 @@ def train(
         [{"params": p, "lr": rate, "weight_decay": decay} for p, rate, decay in groups]
     )
     steps = len(rows) // BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, [rate for _, rate, _ in groups], total_steps=epochs * steps, pct_start=0.15
-    )
+    schedule = LambdaLR(optimizer, lambda step: min(1, (step + 1) / steps))
+    averaged = AveragedModel(
+        nn.ModuleList([tower, text]), multi_avg_fn=get_ema_multi_avg_fn(AVERAGING)
+    ).eval()
+    averaged_image, averaged_text = averaged.module
     started, held_out = time.monotonic(), torch.arange(int(rows[0]))
     for epoch in range(epochs):
         shuffled, total = rows[torch.randperm(len(rows))], 0.0
@@ -256,21 +176,22 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
+            averaged.update_parameters(nn.ModuleList([tower, text]))
             total += loss.item() / steps
         print(
             f"epoch {epoch + 1}/{epochs}: loss {total:.3f}, {time.monotonic() - started:.0f} s",
-            f"{validate(tower, text, fixed, held_out)}, "
-            f"{validate_stamps(tower, text, stamps, stamp_grid)}" if len(held_out) else "",
+            f"{validate(averaged_image, averaged_text, fixed, held_out)}, "
+            f"{validate_stamps(averaged_image, averaged_text, stamps, stamp_grid)}"
+            if len(held_out) else "",
             flush=True,
         )  # fmt: skip
+    return averaged_image, averaged_text
 
 
 @torch.no_grad()
 def validate(tower: ImageTower, text: TextTower, fixed: Fixed, rows: Tensor) -> str:
     """recall@1/5/10 on pictures that are not trained on."""
-    tower.dropout.eval()
     images = torch.cat([tower.from_grid(fixed.grids[0][some].float()) for some in rows.split(100)])
-    tower.dropout.train()
     captions = Captions(fixed.captions.states, fixed.captions.ends[: 5 * len(rows)])
     adapted = sentences(text, captions, adapted=True)
     texts = torch.cat([adapted, fixed.plain[rows].flatten(0, 1)], 1)
@@ -279,11 +200,47 @@ def validate(tower: ImageTower, text: TextTower, fixed: Fixed, rows: Tensor) -> 
 
 @torch.no_grad()
 def validate_stamps(tower: ImageTower, text: TextTower, stamps: Captions, grid: Tensor) -> str:
-    tower.dropout.eval()
     images = tower.from_grid(grid.float())
-    tower.dropout.train()
     texts = torch.cat([sentences(text, stamps, adapted=a) for a in (True, False)], 1)
     return "stamps " + recalls((texts @ images.T).numpy(), np.arange(len(texts)))
+
+
+def fill_and_train(
+    data: Path, cache: Path, first: int, epochs: int
+) -> tuple[ImageTower, TextTower]:
+    """Trained on Flickr8k's pictures from `first` on (the test's not counted), validated before."""
+    image, text = ImageTower().eval(), TextTower().eval()
+    info = ImageNetInfo()
+    names = [info.index_to_description(i) for i in range(1000)]
+    classes = cached_captions(text, names, cache, "classes")
+    image.class_texts.copy_(sentences(text, classes, adapted=False))
+    files, captions = (each[TEST:] for each in flickr(data))
+    paths = [data / "flickr8k/images" / f for f in files]
+    grids = [cached_grids(image, paths, view, cache) for view in range(VIEWS)]
+    five = cached_captions(text, [c for f in captions for c in f], cache, "flickr")
+    fixed = prepare(image, text, grids, five)
+    stamps = read_table(data / "stamps/captions.tsv")
+    pixels = [read_pixels(data / "stamps/images" / row["file"]) for row in stamps]
+    grid = image.grid(torch.from_numpy(np.stack(pixels)))
+    words = cached_captions(text, [row["caption"] for row in stamps], cache, "stamps")
+    return train(image, text, fixed, torch.arange(first, len(files)), epochs, words, grid)
+
+
+def shipping_towers(data: Path, cache: Path, epochs: int) -> tuple[ImageTower, TextTower]:
+    """Trained on training and validation pictures, or as an earlier run left them in the cache."""
+    path = cache / f"towers_{epochs}.pt"
+    if path.exists():
+        print(f"taken up: {path}; delete it to train again", flush=True)
+    else:
+        image, text = fill_and_train(data, cache, 0, epochs)
+        draft = path.with_suffix(".tmp")
+        torch.save({"image": image.state_dict(), "text": text.state_dict()}, draft)
+        os.replace(draft, path)
+    weights = torch.load(path)
+    image, text = ImageTower().eval(), TextTower().eval()
+    image.load_state_dict(weights["image"])
+    text.load_state_dict(weights["text"])
+    return image, text
 
 
 def main() -> None:
@@ -293,42 +250,28 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("build/starter_encoder"))
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--holdout", choices=("test", "validation"), default="test")
     parser.add_argument("--revision", help="of the files to write: a new one for new weights")
-    parser.add_argument("--evaluate-only", action="store_true")
+    modes = parser.add_mutually_exclusive_group()
+    modes.add_argument(
+        "--validate-only",
+        action="store_true",
+        help="for choosing: keep the validation pictures out of training, print what is reached on "
+        "them and on stamps after every epoch, and write no files",
+    )
+    modes.add_argument("--evaluate-only", action="store_true", help="figures of what is in --out")
     args = parser.parse_args()
-    if not args.evaluate_only and not args.revision:
+    if not (args.evaluate_only or args.validate_only or args.revision):
         parser.error("--revision is missing: embeddings are kept under it, so a new one")
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     np.random.seed(SEED)
     if not args.evaluate_only:
         args.cache.mkdir(parents=True, exist_ok=True)
-        image, text = ImageTower().eval(), TextTower().eval()
-        trained = args.cache / f"towers_{args.holdout}_{args.epochs}.pt"
-        if not trained.exists():
-            info = ImageNetInfo()
-            names = [info.index_to_description(i) for i in range(1000)]
-            classes = cached_captions(text, names, args.cache, "classes")
-            image.class_texts.copy_(sentences(text, classes, adapted=False))
-            files, captions = (each[TEST:] for each in flickr(args.data))
-            paths = [args.data / "flickr8k/images" / f for f in files]
-            grids = [cached_grids(image, paths, view, args.cache) for view in range(VIEWS)]
-            five = cached_captions(text, [c for f in captions for c in f], args.cache, "flickr")
-            fixed = prepare(image, text, grids, five)
-            stamps = read_table(args.data / "stamps/captions.tsv")
-            pixels = [read_pixels(args.data / "stamps/images" / row["file"]) for row in stamps]
-            grid = image.grid(torch.from_numpy(np.stack(pixels)))
-            words = cached_captions(text, [row["caption"] for row in stamps], args.cache, "stamps")
-            first = 0 if args.holdout == "test" else VALIDATION
-            rows = torch.arange(first, len(files))
-            train(image, text, fixed, rows, args.epochs, words, grid)
-            draft = trained.with_suffix(".tmp")
-            torch.save({"image": image.state_dict(), "text": text.state_dict()}, draft)
-            os.replace(draft, trained)
-        weights = torch.load(trained)
-        image.load_state_dict(weights["image"])
-        text.load_state_dict(weights["text"])
+    if args.validate_only:
+        fill_and_train(args.data, args.cache, VALIDATION, args.epochs)
+        return
+    if not args.evaluate_only:
+        image, text = shipping_towers(args.data, args.cache, args.epochs)
         export(image, text, args.out, args.cache / "full", args.revision)
     evaluate(args.data, args.out, args.cache / "full")
 
