@@ -1,6 +1,6 @@
 """Train, export and measure the starter encoder that ships in `indexer/starter/`.
 
-    python training/starter_encoder.py --data ../shared/data --out indexer/starter --revision 3
+    python training/starter_encoder.py --data ../shared/data --out indexer/starter --revision 4
 
 Two halves side by side: EfficientNet-Lite2 with its last blocks fine-tuned on Flickr8k captions
 together with MiniLM's last layer, and ConSE over ImageNet's class names, untrained. The loss sees
