@@ -9,7 +9,7 @@ and Caltech-101 are never trained on.
 
 Split of Flickr8k by sha256 of the file name, in rising order: the first 1,000 are the test, the
 next 1,000 the validation set for choosing (stamps were in view), the rest for training. The
-shipped weights are trained on training and validation pictures, the test's are measured once.
+shipped weights are trained on training and validation pictures; the test's only measure them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 EPOCHS, BATCH = 12, 256
 VIEW_ODDS = [0.28, 0.28, *[0.44 / (VIEWS - 2)] * (VIEWS - 2)]  # 0.44 for all crops together
-AVERAGING = 0.98  # what a step keeps of the weights' mean so far: some 50 steps count
+AVERAGING = 0.98  # of the weights' mean a step keeps so much: the last 50 steps or so count
 CAPTIONS = 2  # of a picture's five, drawn anew every step
 TEST = VALIDATION = 1000
 
@@ -142,7 +142,7 @@ def train(
 ) -> tuple[ImageTower, TextTower]:  # fmt: skip
     """A warm-up of the linear layer, then it, the last blocks and MiniLM's last layer together.
 
-    The rate stays where it is after the first epoch; the moving average of the weights is what is
+    The rate rises over the first epoch and then stays; the moving average of the weights is what is
     validated and returned.
     """
     log_scale = nn.Parameter(torch.tensor(3.0))
@@ -163,9 +163,8 @@ def train(
     )
     steps = len(rows) // BATCH
     schedule = LambdaLR(optimizer, lambda step: min(1, (step + 1) / steps))
-    averaged = AveragedModel(
-        nn.ModuleList([tower, text]), multi_avg_fn=get_ema_multi_avg_fn(AVERAGING)
-    ).eval()
+    both = nn.ModuleList([tower, text])
+    averaged = AveragedModel(both, multi_avg_fn=get_ema_multi_avg_fn(AVERAGING)).eval()
     averaged_image, averaged_text = averaged.module
     started, held_out = time.monotonic(), torch.arange(int(rows[0]))
     for epoch in range(epochs):
@@ -176,7 +175,7 @@ def train(
             loss.backward()
             optimizer.step()
             schedule.step()
-            averaged.update_parameters(nn.ModuleList([tower, text]))
+            averaged.update_parameters(both)
             total += loss.item() / steps
         print(
             f"epoch {epoch + 1}/{epochs}: loss {total:.3f}, {time.monotonic() - started:.0f} s",
@@ -208,7 +207,10 @@ def validate_stamps(tower: ImageTower, text: TextTower, stamps: Captions, grid: 
 def fill_and_train(
     data: Path, cache: Path, first: int, epochs: int
 ) -> tuple[ImageTower, TextTower]:
-    """Trained on Flickr8k's pictures from `first` on (the test's not counted), validated before."""
+    """Both trained on Flickr8k's pictures from number `first` on, counted after the test's.
+
+    Those before it are for validation.
+    """
     image, text = ImageTower().eval(), TextTower().eval()
     info = ImageNetInfo()
     names = [info.index_to_description(i) for i in range(1000)]
@@ -226,9 +228,11 @@ def fill_and_train(
     return train(image, text, fixed, torch.arange(first, len(files)), epochs, words, grid)
 
 
-def shipping_towers(data: Path, cache: Path, epochs: int) -> tuple[ImageTower, TextTower]:
+def shipping_towers(
+    data: Path, cache: Path, epochs: int, revision: str
+) -> tuple[ImageTower, TextTower]:
     """Trained on training and validation pictures, or as an earlier run left them in the cache."""
-    path = cache / f"towers_{epochs}.pt"
+    path = cache / f"towers_{revision}_{epochs}.pt"
     if path.exists():
         print(f"taken up: {path}; delete it to train again", flush=True)
     else:
@@ -256,7 +260,7 @@ def main() -> None:
         "--validate-only",
         action="store_true",
         help="for choosing: keep the validation pictures out of training, print what is reached on "
-        "them and on stamps after every epoch, and write no files",
+        "them and on stamps after every epoch, and write nothing but the cache",
     )
     modes.add_argument("--evaluate-only", action="store_true", help="figures of what is in --out")
     args = parser.parse_args()
@@ -271,7 +275,7 @@ def main() -> None:
         fill_and_train(args.data, args.cache, VALIDATION, args.epochs)
         return
     if not args.evaluate_only:
-        image, text = shipping_towers(args.data, args.cache, args.epochs)
+        image, text = shipping_towers(args.data, args.cache, args.epochs, args.revision)
         export(image, text, args.out, args.cache / "full", args.revision)
     evaluate(args.data, args.out, args.cache / "full")
 

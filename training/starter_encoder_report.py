@@ -32,7 +32,7 @@ from torch import Tensor, nn
 
 from indexer.onnx_encoder import OnnxEncoder
 
-LOGIT_SCALE = 32.0  # for zero-shot, the likeliest on Caltech-101 class names
+LOGIT_SCALE = 32.0  # for zero-shot, the likeliest on Caltech-101 class names with revision 2
 
 
 def batches(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
