@@ -143,6 +143,7 @@ def test_a_texture_holds_no_person_and_no_cat(detector: OnnxDetector, name: str)
     (found,) = detector.detect([read(name)])
     sure = {detection.label for detection in found if detection.score >= 0.35}
     assert sure.isdisjoint({"person", "cat"})
+    assert (number(found, "person"), number(found, "cat")) == (0, 0)
 
 
 def test_a_batch_gives_the_answers_of_its_pictures_alone(

@@ -211,6 +211,7 @@ def fill_and_train(
 
     Those before it are for validation.
     """
+    cache.mkdir(parents=True, exist_ok=True)
     image, text = ImageTower().eval(), TextTower().eval()
     info = ImageNetInfo()
     names = [info.index_to_description(i) for i in range(1000)]
@@ -269,8 +270,6 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     np.random.seed(SEED)
-    if not args.evaluate_only:
-        args.cache.mkdir(parents=True, exist_ok=True)
     if args.validate_only:
         fill_and_train(args.data, args.cache, VALIDATION, args.epochs)
         return
